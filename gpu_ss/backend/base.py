@@ -1,0 +1,151 @@
+"""What share arithmetic asks of the machine beyond plain array operators.
+
+Arrays are C-contiguous arrays of uint64 words of the backend's array library `xp` (NumPy or CuPy). Of a word
+that holds a ring element only the low `bits` bits count; the bits above are ignored on input. Sums, products,
+XOR and the like are written with operators on the arrays themselves.
+
+Every operation is exact, and gives the same words on every backend: `reference` defines them, `cpu` and
+`cuda` compute them faster. An operation never changes its arguments.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gpu_ss.backend.operations import Operations
+from gpu_ss.ring import Array
+
+_WORD = np.dtype(np.uint64)
+
+
+class Backend(Operations):
+    """A place to compute: its arrays, and the operations below on them."""
+
+    name: ClassVar[str]
+    #: The array namespace: `numpy` or `cupy`.
+    xp: Any
+
+    @property
+    @abstractmethod
+    def details(self) -> dict[str, str]:
+        """What exactly computes here (instruction set, threads, device, versions), for people to read."""
+
+    # Memory
+
+    @abstractmethod
+    def asarray(self, host: np.ndarray[Any, Any]) -> Array:
+        """A host array as a C-contiguous array of this backend; may share memory on the CPU."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """An array of this backend as a host array; may share memory on the CPU."""
+
+    @abstractmethod
+    def empty(self, shape: int | tuple[int, ...]) -> Array:
+        """Words of that shape, not initialised."""
+
+    @abstractmethod
+    def zeros(self, shape: int | tuple[int, ...]) -> Array:
+        """Zero words of that shape."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Return when everything asked for so far is computed (for timing; results wait by themselves)."""
+
+    @abstractmethod
+    def activate(self) -> None:
+        """Make this backend's device the calling thread's current one: once in every thread that uses it."""
+
+    # Randomness and layout
+
+    @abstractmethod
+    def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
+        """`n_words` words of the ChaCha20 keystream from block `first_block` on.
+
+        ChaCha20 as first published: 32 bytes of key, a 64-bit block counter in state words 12 and 13, a
+        64-bit nonce in words 14 and 15, 20 rounds. `first_block` is a multiple of 16. Blocks come in groups
+        of 16: word k of 8 (state words 2k and 2k+1) of block 16g+b is word 128g + 16k + b of a result that
+        starts at block 0. This layout is part of the protocol: parties and dealer expand the same seeds.
+        """
+
+    @abstractmethod
+    def pack(self, x: Array, bits: int) -> Array:
+        """The low `bits` bits of n = x.size elements without gaps: [ceil(n*bits/64)] words.
+
+        A little-endian bit string: bit i of element e is bit e*bits + i, and that is bit (e*bits + i) % 64 of
+        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64.
+        """
+
+    @abstractmethod
+    def unpack(self, words: Array, bits: int, n: int) -> Array:
+        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words."""
+
+    @abstractmethod
+    def to_planes(self, x: Array, bits: int) -> Array:
+        """Bit planes [bits, ceil(n/64)] of n = x.size elements of any shape.
+
+        Bit i of element e is bit e % 64 of planes[i, e // 64]; bits after the last element are zero. One word
+        operation on planes then works on one bit of 64 elements.
+        """
+
+    @abstractmethod
+    def from_planes(self, planes: Array, n: int) -> Array:
+        """The inverse of `to_planes`: [n] elements below 2^bits from planes [bits, ceil(n/64)].
+
+        Bits after the last element are ignored.
+        """
+
+    # Ring arithmetic
+
+    @abstractmethod
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Matrix product modulo 2^64: a[..., M, K], b[..., K, N] -> [..., M, N].
+
+        Leading dimensions broadcast as in NumPy; a matrix that all products share is not copied for each. Any
+        side may be 0 or 1. Operands that are not contiguous are copied.
+        """
+
+    @abstractmethod
+    def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
+        """This party's share of x*y modulo 2^64, element by element, with one multiplication triple.
+
+        Opened were X = x + a and Y = y + b; `a`, `b` and `c` are this party's shares of the masks and of a*b.
+        From x*y = (X - a)(Y - b) the share is c - X*b - Y*a, plus X*Y at the one party whose `lead` is true.
+        All arrays have one shape.
+        """
+
+    # Argument checks shared by the implementations
+
+    def _check_words(self, **arrays: Array) -> None:
+        """Every argument is an array of words of this backend."""
+        kind = self.xp.ndarray
+        for name, array in arrays.items():
+            if not isinstance(array, kind):
+                found = f"{type(array).__module__}.{type(array).__qualname__}"
+                raise TypeError(f"{name} must be an array of the {self.name} backend, not {found}")
+            if array.dtype != _WORD:
+                raise TypeError(f"{name} must hold uint64 words, not {array.dtype}")
+
+    def _check_operands(self, **arrays: Array) -> None:
+        """Every argument is a C-contiguous array of words of this backend."""
+        kind = self.xp.ndarray
+        for array in arrays.values():
+            if not (isinstance(array, kind) and array.dtype == _WORD and array.flags.c_contiguous):
+                self._check_words(**arrays)
+                raise ValueError(f"{' and '.join(arrays)} must be C-contiguous")
+
+    def _check_same_shape(self, **arrays: Array) -> None:
+        """Every argument is a C-contiguous array of words of this backend, all of one shape."""
+        kind = self.xp.ndarray
+        shape: tuple[int, ...] | None = None
+        for array in arrays.values():
+            if not (isinstance(array, kind) and array.dtype == _WORD and array.flags.c_contiguous):
+                self._check_operands(**arrays)
+            if shape is None:
+                shape = array.shape
+            elif array.shape != shape:
+                shapes = {name: array.shape for name, array in arrays.items()}
+                raise ValueError(f"operands must have one shape, not {shapes}")

@@ -1,0 +1,34 @@
+"""The CPU backend: the kernels compiled by setup.py, called through ctypes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpu_ss.backend import native
+from gpu_ss.backend.kernel import KernelBackend
+from gpu_ss.backend.reference import ReferenceBackend
+
+
+class CpuBackend(KernelBackend, ReferenceBackend):
+    """Compiled kernels, for the best instruction set and on all cores unless told otherwise.
+
+    The number of threads is one per process and instruction set: the last backend created sets it.
+    """
+
+    name = "cpu"
+
+    def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
+        self._isa = native.choose(isa)
+        self._threads = threads or native.thread_count()
+        self._functions = native.load(self._isa, self._threads)
+
+    @property
+    def details(self) -> dict[str, str]:
+        return {
+            "isa": self._isa,
+            "threads": str(self._threads),
+            "library": str(native.library(self._isa)),
+        }
+
+    def _launch(self, kernel: str, n: int, *args: Any) -> None:
+        self._functions[kernel](*args, n)

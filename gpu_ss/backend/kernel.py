@@ -1,0 +1,99 @@
+"""The host side of the compiled kernels, the same for CPU and GPU: check, allocate, launch.
+
+Where a new operation goes: its contract into base.py, its NumPy definition into reference.py, its kernel into
+a .cu file of kernels/ and into the table of signatures.py, its launch here, and a row into the conformance
+test.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from gpu_ss.backend import checks, product
+from gpu_ss.backend.base import Backend
+from gpu_ss.ring import WORD, Array, word_count
+
+_KEY_WORDS = np.dtype("<u8")
+_TILE = 4  # matmul.cu computes tiles of this side
+
+
+class KernelBackend(Backend):
+    """Operations as launches of the kernels in `signatures.KERNELS`."""
+
+    @abstractmethod
+    def _launch(self, kernel: str, n: int, *args: Any) -> None:
+        """Run `kernel` on `n` > 0 items; `args` are its arguments but the last, which is `n`."""
+
+    def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
+        groups = checks.keystream_groups(key, nonce, first_block, n_words)
+        out = self.empty(n_words)
+        if n_words:
+            key_words = np.frombuffer(key, _KEY_WORDS).tolist()
+            self._launch(
+                "keystream", groups * checks.GROUP_BLOCKS, out, *key_words, nonce, first_block, n_words
+            )
+        return out
+
+    def pack(self, x: Array, bits: int) -> Array:
+        self._check_operands(x=x)
+        n = word_count(x.size, checks.width(bits))
+        if bits == WORD:
+            return x.reshape(-1).copy()
+        out = self.empty(n)
+        if n:
+            self._launch("pack", n, x, out, bits, x.size)
+        return out
+
+    def unpack(self, words: Array, bits: int, n: int) -> Array:
+        self._check_operands(words=words)
+        checks.unpacked(words.size, bits, n)
+        if bits == WORD:
+            return words.reshape(-1)[:n].copy()
+        out = self.empty(n)
+        if n:
+            self._launch("unpack", n, words, out, bits)
+        return out
+
+    def to_planes(self, x: Array, bits: int) -> Array:
+        self._check_operands(x=x)
+        width = word_count(x.size, 1)
+        out = self.empty((checks.width(bits), width))
+        if width:
+            self._launch("to_planes", width, x, out, bits, x.size)
+        return out
+
+    def from_planes(self, planes: Array, n: int) -> Array:
+        self._check_operands(planes=planes)
+        checks.plane_shape(planes.shape, n)
+        out = self.empty(n)
+        if n:
+            bits, width = planes.shape
+            self._launch("from_planes", width, planes, out, bits, n)
+        return out
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        self._check_words(a=a, b=b)
+        task = product.operands(self.xp, a, b)
+        if 0 in (*task.shape, a.shape[-1]):
+            return self.zeros(task.shape)
+        return self._product(task).reshape(task.shape)
+
+    def _product(self, task: product.Operands) -> Array:
+        """The product of non-empty batches, [batch, M, N]; a backend may know faster ways for some shapes."""
+        (left, rows, inner), (right, _, cols) = task.a.shape, task.b.shape
+        out = self.empty((task.batch, rows, cols))
+        tiles = task.batch * -(-rows // _TILE) * -(-cols // _TILE)
+        steps = (rows * inner if left > 1 else 0, inner * cols if right > 1 else 0)
+        self._launch("matmul", tiles, task.a, task.b, out, task.batch, rows, inner, cols, *steps)
+        return out
+
+    def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
+        self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)
+        out = self.empty(c.shape)
+        if c.size:
+            lead_mask = 0xFFFFFFFFFFFFFFFF if lead else 0
+            self._launch("beaver_combine", c.size, x_open, y_open, a, b, c, out, lead_mask)
+        return out

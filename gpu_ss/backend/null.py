@@ -1,0 +1,204 @@
+"""Shapes without words: runs a protocol to see what it asks for, before any data exists.
+
+`NullArray` follows the array operators the protocols use and knows nothing but its shape, so planning a
+whole model takes milliseconds and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.ring import Array, word_count
+
+
+class NullArray:
+    """An array of words of which only the shape exists."""
+
+    __array_ufunc__ = None  # NumPy scalars leave the operator to us
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = tuple(int(side) for side in shape)
+
+    def __repr__(self) -> str:
+        return f"NullArray{self.shape}"
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def T(self) -> NullArray:
+        return NullArray(self.shape[::-1])
+
+    def _with(self, other: object) -> NullArray:
+        return NullArray(np.broadcast_shapes(self.shape, getattr(other, "shape", ())))
+
+    def _same(self) -> NullArray:
+        return self
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _with
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = _with
+    __eq__ = __ne__ = _with  # type: ignore[assignment]
+    __neg__ = __invert__ = _same
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self, key: Any) -> NullArray:
+        return NullArray(np.broadcast_to(np.uint64(0), self.shape)[key].shape)
+
+    def __setitem__(self, key: Any, value: object) -> None:
+        pass
+
+    def reshape(self, *shape: Any) -> NullArray:
+        sides = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple) else list(shape)
+        if -1 in sides:
+            known = -int(np.prod(sides, dtype=np.int64))
+            sides[sides.index(-1)] = self.size // known if known else 0
+        if int(np.prod(sides, dtype=np.int64)) != self.size:
+            raise ValueError(f"cannot reshape {self.shape} to {shape}")
+        return NullArray(sides)
+
+    def transpose(self, *axes: Any) -> NullArray:
+        order = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple) else axes
+        return NullArray([self.shape[a] for a in order] if order else self.shape[::-1])
+
+    def sum(self, axis: int, keepdims: bool = False) -> NullArray:
+        sides = list(self.shape)
+        if keepdims:
+            sides[axis] = 1
+        else:
+            del sides[axis]
+        return NullArray(sides)
+
+
+def _stack(arrays: Sequence[Any], axis: int = 0) -> NullArray:
+    sides = list(np.broadcast_shapes(*(a.shape for a in arrays)))
+    sides.insert(axis, len(arrays))
+    return NullArray(sides)
+
+
+def _concatenate(arrays: Sequence[Any], axis: int = 0) -> NullArray:
+    sides = list(arrays[0].shape)
+    sides[axis] = sum(a.shape[axis] for a in arrays)
+    return NullArray(sides)
+
+
+def _where(condition: Any, a: Any, b: Any) -> NullArray:
+    return NullArray(np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (condition, a, b))))
+
+
+class NullBackend(Backend):
+    """Every operation of a backend, on shapes alone."""
+
+    name = "null"
+    xp = SimpleNamespace(
+        ndarray=NullArray,
+        stack=_stack,
+        concatenate=_concatenate,
+        where=_where,
+        broadcast_to=lambda array, shape: NullArray(shape),
+        ascontiguousarray=lambda array: array,
+    )
+
+    @property
+    def details(self) -> dict[str, str]:
+        return {"computes": "nothing"}
+
+    def asarray(self, host: np.ndarray[Any, Any]) -> Array:
+        return NullArray(host.shape)
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        raise TypeError("a plan has no data")
+
+    def empty(self, shape: int | tuple[int, ...]) -> Array:
+        return NullArray((shape,) if isinstance(shape, int) else shape)
+
+    zeros = empty
+
+    def synchronize(self) -> None:
+        pass
+
+    def activate(self) -> None:
+        pass
+
+    def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
+        return NullArray((n_words,))
+
+    def pack(self, x: Array, bits: int) -> Array:
+        return NullArray((word_count(x.size, bits),))
+
+    def unpack(self, words: Array, bits: int, n: int) -> Array:
+        return NullArray((n,))
+
+    def to_planes(self, x: Array, bits: int) -> Array:
+        return NullArray((bits, word_count(x.size, 1)))
+
+    def from_planes(self, planes: Array, n: int) -> Array:
+        return NullArray((n,))
+
+    def plane_words(self, planes: Array, n: int) -> Array:
+        return NullArray((planes.shape[0], n))
+
+    def bit_plane(self, x: Array, bit: int) -> Array:
+        return NullArray((1, word_count(x.size, 1)))
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        return NullArray((*batch, a.shape[-2], b.shape[-1]))
+
+    def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
+        return NullArray(c.shape)
+
+    def unwrap(self, x: Array, base: Array, sign: Array, product: Array, bits: int, shift: int) -> Array:
+        return NullArray(x.shape)
+
+    def digit_monomials(self, planes: Array, widths: Sequence[int]) -> Array:
+        return NullArray((sum((1 << b) - 1 for b in widths) + 1, planes.shape[1]))
+
+    def plane_products(self, planes: Array, subsets: Sequence[int]) -> Array:
+        return NullArray((len(subsets), planes.shape[1]))
+
+    def digit_compare(self, c: Array, basis: Array, widths: Sequence[int], lead: Any) -> Array:
+        return NullArray((2 * len(widths) - 1, c.shape[1]))
+
+    def node(self, opened: Array, basis: Array, arity: int, with_eq: bool, lead: Any) -> Array:
+        return NullArray((1 + with_eq, opened.shape[1]))
+
+    def all_of(self, opened: Array, basis: Array, lead: Any) -> Array:
+        return NullArray((1, opened.shape[1]))
+
+    def piecewise(
+        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: Any
+    ) -> Array:
+        return NullArray(x.shape)
+
+    def exp_lookup(
+        self, x: Array, unit: Array, fractions: Array, frac: int, scale: int, low: int, lead: Any
+    ) -> Array:
+        return NullArray(x.shape)
+
+    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: Any) -> Array:
+        return NullArray(opened.shape)
+
+    def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
+        return NullArray(own.shape)
+
+    def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
+        return NullArray((word_count(value.size, bits),))
+
+    def bit_products(self, r: Array, rho: Array, degree: int) -> Array:
+        return NullArray((rho.shape[0], degree + 1, r.size))
+
+    def row_squares(self, x: Array, mask: Array, lead: Any) -> Array:
+        return NullArray(x.shape[:1])
+
+    def row_scale(self, x: Array, mask: Array, y: Array, b: Array, products: Array, lead: Any) -> Array:
+        return NullArray(x.shape)

@@ -1,0 +1,140 @@
+"""The kernels behind the protocols: boolean circuits on bit planes, and fused arithmetic steps.
+
+Split from `Backend` for length; same rules (C-contiguous arrays of words, exact, arguments unchanged).
+Bit planes are [planes, W] with W words per plane, every bit position of a word being one element. `lead` is
+`Party.lead`: all ones at rank 0 and zero at rank 1, the share of the constant 1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpu_ss.ring import Array
+
+
+class Operations(ABC):
+    """What protocols and the dealer compute; defined by `reference_circuits` and `reference_steps`."""
+
+    # Planes and words
+
+    @abstractmethod
+    def bit_plane(self, x: Array, bit: int) -> Array:
+        """Bit `bit` of n elements as one plane [1, ceil(n/64)]; zero past the end."""
+
+    @abstractmethod
+    def plane_words(self, planes: Array, n: int) -> Array:
+        """Planes [k, W] as words 0 or 1: [k, n]."""
+
+    # Openings and corrections
+
+    @abstractmethod
+    def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
+        """unpack(words, bits, n) + own modulo 2^bits, canonical, in own's shape (n = own.size)."""
+
+    @abstractmethod
+    def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
+        """pack(value - share, bits) for arrays of one shape."""
+
+    # Boolean circuits
+
+    @abstractmethod
+    def digit_monomials(self, planes: Array, widths: Sequence[int]) -> Array:
+        """All products of planes inside each digit, then the top plane.
+
+        `planes` [1 + sum(widths), W] holds the bits of numbers, lowest first; digits of `widths` (1 to 8) bits from
+        the low end cover all but the top one. A digit of b bits gives 2^b - 1 planes, the product over the set
+        bits of S for S = 1 .. 2^b - 1. Result [sum(2^b - 1) + 1, W].
+        """
+
+    @abstractmethod
+    def plane_products(self, planes: Array, subsets: Sequence[int]) -> Array:
+        """For each bit set in `subsets` (two members or more), the AND of the planes it names."""
+
+    @abstractmethod
+    def digit_compare(self, c: Array, basis: Array, widths: Sequence[int], lead: np.uint64) -> Array:
+        """Shares of [c < r] and [c == r] per digit, for public c and shared monomials of the bits of r.
+
+        `c` [sum(widths), V] are bit planes of public numbers, V a multiple of the basis' word count W (several
+        numbers compared with the same r, one after the other). `basis` [sum(2^b - 1), W] comes from
+        `digit_monomials`. Result [2 m - 1, V] for m digits: lt_0 .. lt_(m-1), eq_1 .. eq_(m-1). Linear in the
+        shares, so local.
+        """
+
+    @abstractmethod
+    def node(self, opened: Array, basis: Array, arity: int, with_eq: bool, lead: np.uint64) -> Array:
+        """One node of the comparison tree: from opened masked digit results to shares of the joint result.
+
+        lt = lt_(m-1) + eq_(m-1) (lt_(m-2) + eq_(m-2) (...)) for m = arity in 2 .. 8, and with `with_eq` also
+        eq = prod eq_j. `opened` [node_inputs, V] are inputs XOR masks, `basis` [node_inputs + len(node_subsets),
+        V] shares of the masks and of their products. Result [1 + with_eq, V].
+        """
+
+    @abstractmethod
+    def all_of(self, opened: Array, basis: Array, lead: np.uint64) -> Array:
+        """AND of k = 2 .. 8 shared planes from their opened masked forms: [1, V].
+
+        `opened` [k, V]; `basis` [2^k - 1, V] are shares of the k masks, then of their products (`and_subsets`).
+        """
+
+    # Fused arithmetic
+
+    @abstractmethod
+    def unwrap(self, x: Array, base: Array, sign: Array, product: Array, bits: int, shift: int) -> Array:
+        """(x mod 2^bits >> shift) - wrap 2^(bits - shift), with wrap = base - product, or base + product where
+        the sign bit is set. `base` and `sign` are planes [1, W]; x and product [n]. See protocols/trunc.py."""
+
+    @abstractmethod
+    def piecewise(
+        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: np.uint64
+    ) -> Array:
+        """Share of sum_k b_k D_k(v), for v = x - r and polynomials D_k with public coefficients: [n].
+
+        x [n]: opened v + r. bits [T, W]: opened masked selection bits d_k = b_k ^ rho_k. powers [P, n]: shares of
+        r, r^2, ... products [T, Q, n]: shares of rho_k r^j, j = 0 .. coefficients [T, degree + 1]: D_k =
+        sum_i coefficients[k, i] v^i; P >= degree, Q >= degree + 1, 1 <= degree <= 4.
+
+        D_k(x - r) = sum_j e_kj(x) r^j with e_kj = (-1)^j D_k^(j)(x) / j!, an integer polynomial in x; and
+        b_k r^j = d_k r^j + (1 - 2 d_k) rho_k r^j.
+        """
+
+    @abstractmethod
+    def bit_products(self, r: Array, rho: Array, degree: int) -> Array:
+        """rho_k r^j for j = 0 .. degree: [T, degree + 1, n] from r [n] and bit planes rho [T, W]. 0^0 = 1."""
+
+    @abstractmethod
+    def row_squares(self, x: Array, mask: Array, lead: np.uint64) -> Array:
+        """sum_j (lead & x_ij) x_ij - 2 x_ij mask_ij of opened x [rows, n] and this party's mask share: [rows].
+
+        Together with a share of sum_j mask^2 this is a share of the sum of squares of x - mask.
+        """
+
+    @abstractmethod
+    def row_scale(self, x: Array, mask: Array, y: Array, b: Array, products: Array, lead: np.uint64) -> Array:
+        """x_ij ((lead & y_i) - b_i) - mask_ij y_i + products_ij: share of (x - mask)_ij (y - b)_i.
+
+        x, mask, products [rows, n]; y, b [rows].
+        """
+
+    @abstractmethod
+    def exp_lookup(
+        self, x: Array, unit: Array, fractions: Array, frac: int, scale: int, low: int, lead: np.uint64
+    ) -> Array:
+        """Share of sigma * T(h', l): T = 2^(h' + l / 2^frac) with `scale` fractional bits, rounded half up.
+
+        x [n]: opened number; l its low `frac` bits, h the six bits above. `unit` [n]: XOR share of the unit
+        vector of rh, one word per element; h' = h - rh is read as a number in [low, low + 64). `fractions`
+        [2^frac]: round(2^(l / 2^frac) * 2^30). Rank 0 adds and rank 1 subtracts, so entries other than rh cancel.
+        """
+
+    @abstractmethod
+    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: np.uint64) -> Array:
+        """The gated product of the exponential gadget: share of g * E, [n].
+
+        opened [n]: sigma T + 2^(look_bits - 2) + mu mod 2^look_bits. d [1, W]: the gate g masked, d = g ^ rho.
+        shares [6, n]: of K, -K mu, K 2^look_bits msb(mu), and of the same times rho (K = sigma * factor).
+        E = K (opened - 2^(look_bits - 2)) - K mu, plus the third when the top bit of `opened` is 0 (the mask
+        wrapped); g E = d E + (1 - 2 d) rho E.
+        """

@@ -1,0 +1,141 @@
+"""The definition of every operation, in NumPy: clear first, vectorised second."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from gpu_ss.backend import checks, product, reference_circuits, reference_steps
+from gpu_ss.backend.host import HostMemory
+from gpu_ss.ring import WORD, Array, word_count
+
+_CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
+_COLUMNS = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)]
+_DIAGONALS = [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
+_HALF = np.uint64(32)
+
+
+class ReferenceBackend(HostMemory):
+    """NumPy, one core: for machines without a compiler, and the standard the other backends are held to."""
+
+    name = "reference"
+
+    @property
+    def details(self) -> dict[str, str]:
+        return {"numpy": np.__version__, "byte order": sys.byteorder}
+
+    def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
+        groups = checks.keystream_groups(key, nonce, first_block, n_words)
+        blocks = groups * checks.GROUP_BLOCKS
+        counter = np.uint64(first_block) + np.arange(blocks, dtype=np.uint64)
+        state = np.empty((16, blocks), np.uint32)
+        state[:4] = _CONSTANTS[:, None]
+        state[4:12] = np.frombuffer(key, "<u4")[:, None]
+        state[12:14] = counter & np.uint64(0xFFFFFFFF), counter >> _HALF
+        state[14:] = [[nonce & 0xFFFFFFFF], [nonce >> 32]]
+        output = _chacha20(state).astype(np.uint64)
+        words = output[0::2] | output[1::2] << _HALF  # [8, blocks]
+        grouped = words.reshape(8, groups, checks.GROUP_BLOCKS).transpose(1, 0, 2)
+        return grouped.reshape(-1)[:n_words].copy()
+
+    def pack(self, x: Array, bits: int) -> Array:
+        self._check_operands(x=x)
+        checks.width(bits)
+        groups = word_count(x.size, 1)
+        elements = _padded(x.reshape(-1) & _ones(bits), groups * WORD).reshape(groups, WORD)
+        out = np.zeros((groups, bits), np.uint64)  # 64 elements fill `bits` words
+        for e in range(WORD):
+            word, at = divmod(e * bits, WORD)
+            out[:, word] |= elements[:, e] << np.uint64(at)
+            if at + bits > WORD:
+                out[:, word + 1] |= elements[:, e] >> np.uint64(WORD - at)
+        return out.reshape(-1)[: word_count(x.size, bits)].copy()
+
+    def unpack(self, words: Array, bits: int, n: int) -> Array:
+        self._check_operands(words=words)
+        checks.unpacked(words.size, bits, n)
+        groups = word_count(n, 1)
+        packed = _padded(words.reshape(-1)[: word_count(n, bits)], groups * bits).reshape(groups, bits)
+        out = np.empty((groups, WORD), np.uint64)
+        for e in range(WORD):
+            word, at = divmod(e * bits, WORD)
+            out[:, e] = packed[:, word] >> np.uint64(at)
+            if at + bits > WORD:
+                out[:, e] |= packed[:, word + 1] << np.uint64(WORD - at)
+        return (out.reshape(-1) & _ones(bits))[:n]
+
+    def to_planes(self, x: Array, bits: int) -> Array:
+        self._check_operands(x=x)
+        width = word_count(x.size, 1)
+        elements = _padded(x.reshape(-1), width * WORD)
+        planes = np.empty((checks.width(bits), width), np.uint64)
+        for i in range(bits):
+            bit = (elements >> np.uint64(i) & np.uint64(1)).astype(np.uint8)
+            planes[i] = np.packbits(bit, bitorder="little").view(np.uint64)
+        return planes
+
+    def from_planes(self, planes: Array, n: int) -> Array:
+        self._check_operands(planes=planes)
+        checks.plane_shape(planes.shape, n)
+        out = np.zeros(n, np.uint64)
+        for i, plane in enumerate(planes):
+            bit = np.unpackbits(plane.view(np.uint8), count=n, bitorder="little")
+            out |= bit.astype(np.uint64) << np.uint64(i)
+        return out
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        self._check_words(a=a, b=b)
+        left, right, shape = product.operands(np, a, b)
+        if 0 in (*shape, a.shape[-1]):
+            return self.zeros(shape)
+        return product.float_product(np, left, right).reshape(shape)
+
+    def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
+        return (self.unpack(words, bits, own.size).reshape(own.shape) + own) & _ones(bits)
+
+    def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
+        return self.pack(value - share, bits)
+
+    bit_products = staticmethod(reference_steps.bit_products)
+    row_squares = staticmethod(reference_steps.row_squares)
+    row_scale = staticmethod(reference_steps.row_scale)
+    bit_plane = staticmethod(reference_steps.bit_plane)
+    plane_words = staticmethod(reference_steps.plane_words)
+    digit_monomials = staticmethod(reference_circuits.digit_monomials)
+    plane_products = staticmethod(reference_circuits.plane_products)
+    digit_compare = staticmethod(reference_circuits.digit_compare)
+    node = staticmethod(reference_circuits.node)
+    all_of = staticmethod(reference_circuits.all_of)
+    unwrap = staticmethod(reference_steps.unwrap)
+    piecewise = staticmethod(reference_steps.piecewise)
+    exp_lookup = staticmethod(reference_steps.exp_lookup)
+    exp_finish = staticmethod(reference_steps.exp_finish)
+
+    def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
+        self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)
+        share = c - x_open * b - y_open * a
+        return share + x_open * y_open if lead else share
+
+
+def _ones(bits: int) -> np.uint64:
+    return np.uint64((1 << bits) - 1)
+
+
+def _padded(x: Array, size: int) -> Array:
+    return np.concatenate([x, np.zeros(size - x.size, np.uint64)])
+
+
+def _chacha20(state: Array) -> Array:
+    x = state.copy()
+    for _ in range(10):
+        for rows in (*_COLUMNS, *_DIAGONALS):
+            _quarter_round(x, *rows)
+    return x + state
+
+
+def _quarter_round(x: Array, a: int, b: int, c: int, d: int) -> None:
+    for first, second, mixed, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+        x[first] += x[second]
+        x[mixed] ^= x[first]
+        x[mixed] = x[mixed] << np.uint32(turn) | x[mixed] >> np.uint32(32 - turn)

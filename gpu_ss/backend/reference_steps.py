@@ -1,0 +1,137 @@
+"""NumPy definitions of the fused arithmetic kernels of the protocols.
+
+Words are uint64 modulo 2^64; only the low bits of a ring mean anything, which all of these respect.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+
+
+def bit_plane(x: Words, bit: int) -> Words:
+    """Bit `bit` of every element, as one plane [1, W] (zero past the end)."""
+    bits = ((x >> np.uint64(bit)) & np.uint64(1)).astype(np.uint8)
+    padded = np.zeros(-(-x.size // 64) * 64, np.uint8)
+    padded[: x.size] = bits
+    return np.packbits(padded, bitorder="little").view(np.uint64).reshape(1, -1)
+
+
+def plane_bits(plane: Words, n: int) -> Words:
+    """A plane [W] as n words 0 or 1."""
+    return np.unpackbits(plane.view(np.uint8), count=n, bitorder="little").astype(np.uint64)
+
+
+def unwrap(x: Words, base: Words, sign: Words, product: Words, bits: int, shift: int) -> Words:
+    """(x mod 2^bits >> shift) - wrap 2^(bits - shift) with wrap = base - product, or base + product where
+    the sign bit is set. `base` and `sign` are planes [1, W]; see protocols/trunc.py. Result modulo 2^64."""
+    positive = plane_bits(sign[0], x.size)
+    wrap = plane_bits(base[0], x.size) + np.where(positive == 1, product, np.uint64(0) - product)
+    canonical = x if bits == 64 else x & np.uint64((1 << bits) - 1)
+    lift = bits - shift
+    carry = wrap << np.uint64(lift) if lift < 64 else np.zeros_like(wrap)
+    return (canonical >> np.uint64(shift)) - carry
+
+
+def piecewise(
+    x: Words, bits: Words, powers: Words, products: Words, coefficients: Words, lead: np.uint64
+) -> Words:
+    """Share of sum_k b_k D_k(v), for v = x - r and polynomials D_k with public coefficients.
+
+    x [n]: opened v + r. bits [T, W]: opened masked selection bits d_k = b_k ^ rho_k. powers [degree, n]:
+    shares of r, r^2, ... products [T, degree + 1, n]: shares of rho_k r^j. coefficients [T, degree + 1]:
+    D_k = sum_i coefficients[k, i] v^i, i = 0 ..
+
+    D_k(x - r) = sum_j e_kj(x) r^j with e_kj = (-1)^j D_k^(j)(x) / j!, an integer polynomial in x; and
+    b_k r^j = d_k r^j + (1 - 2 d_k) rho_k r^j.
+    """
+    terms, size = coefficients.shape
+    degree = size - 1
+    total = np.zeros_like(x)
+    for k in range(terms):
+        d = plane_bits(bits[k], x.size)
+        for j in range(degree + 1):
+            e = taylor_coefficient(x, coefficients[k], j)
+            power = np.uint64(1) & lead if j == 0 else powers[j - 1]
+            total += e * (d * power + (np.uint64(1) - np.uint64(2) * d) * products[k, j])
+    return total
+
+
+def taylor_coefficient(x: Words, coefficients: Words, j: int) -> Words:
+    """(-1)^j D^(j)(x) / j! = (-1)^j sum_i C(i, j) c_i x^(i-j), by Horner."""
+    result = np.zeros_like(x)
+    for i in range(len(coefficients) - 1, j - 1, -1):
+        result = result * x + coefficients[i : i + 1] * np.uint64(_binomial(i, j))
+    return np.uint64(0) - result if j % 2 else result
+
+
+def _binomial(n: int, k: int) -> int:
+    result = 1
+    for i in range(k):
+        result = result * (n - i) // (i + 1)
+    return result
+
+
+def exp_lookup(x: Words, unit: Words, fractions: Words, frac: int, scale: int, low: int, lead: np.uint64) -> Words:
+    """Share of sigma * T(h', l): T = 2^(h' + l / 2^frac) with `scale` fractional bits, rounded.
+
+    x: opened number; l its low `frac` bits, h the six bits above. `unit`: XOR share of the unit vector of
+    rh, one 64-bit word per element; h' = h - rh is read as a number in [low, low + 64). `fractions`:
+    round(2^(l / 2^frac) * 2^30). Rank 0 adds, rank 1 subtracts, so entries other than rh cancel.
+    """
+    fraction = fractions[(x & np.uint64((1 << frac) - 1)).astype(np.int64)]
+    high = x >> np.uint64(frac)
+    total = np.zeros_like(x)
+    for exponent in range(low, low + 64):
+        entry = (high - np.uint64(exponent % 2**64)) & np.uint64(63)
+        total += ((unit >> entry) & np.uint64(1)) * _scaled_power(fraction, exponent + scale - 30)
+    return total if lead else np.uint64(0) - total
+
+
+def _scaled_power(fraction: Words, shift: int) -> Words:
+    """round(fraction * 2^shift), half up."""
+    if shift >= 0:
+        return fraction << np.uint64(shift)
+    if shift < -32:
+        return np.zeros_like(fraction)
+    return (fraction + np.uint64(1 << (-shift - 1))) >> np.uint64(-shift)
+
+
+def plane_words(planes: Words, n: int) -> Words:
+    """Planes [k, W] as words 0 or 1: [k, n]."""
+    return np.stack([plane_bits(plane, n) for plane in planes])
+
+
+def exp_finish(opened: Words, d: Words, shares: Words, look_bits: int, lead: np.uint64) -> Words:
+    """The gated product of the exponential gadget: share of g * E, flat.
+
+    opened [n]: sigma T + 2^(look_bits - 2) + mu mod 2^look_bits. d [1, W]: the gate g masked, d = g ^ rho.
+    shares [6, n]: of K, -K mu, K 2^look_bits msb(mu), and of the same times rho (K = sigma * factor).
+    E = K (opened - 2^(look_bits - 2)) - K mu, plus the third when the top bit of `opened` is 0 (the mask
+    wrapped); g E = d E + (1 - 2 d) rho E.
+    """
+    value = opened - np.uint64(1 << (look_bits - 2))
+    wrapped = np.uint64(1) - (opened >> np.uint64(look_bits - 1))
+    plain, gated = (s[0] * value + s[1] + wrapped * s[2] for s in (shares[:3], shares[3:]))
+    chosen = plane_bits(d[0], opened.size)
+    return chosen * plain + gated - (np.uint64(2) * chosen) * gated
+
+
+def bit_products(r: Words, rho: Words, degree: int) -> Words:
+    """See Operations.bit_products."""
+    powers = [np.ones_like(r)]
+    for _ in range(degree):
+        powers.append(powers[-1] * r)
+    return plane_words(rho, r.size)[:, None, :] * np.stack(powers)[None]
+
+
+def row_squares(x: Words, mask: Words, lead: np.uint64) -> Words:
+    """See Operations.row_squares."""
+    return (x * ((x & lead) - (mask << np.uint64(1)))).sum(axis=1)
+
+
+def row_scale(x: Words, mask: Words, y: Words, b: Words, products: Words, lead: np.uint64) -> Words:
+    """See Operations.row_scale."""
+    return x * ((y & lead) - b)[:, None] - mask * y[:, None] + products

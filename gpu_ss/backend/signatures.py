@@ -1,0 +1,30 @@
+"""The table of kernels: where each one is and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel.
+
+    `unit` is its CUDA source file. `codes` has a letter per parameter: p for an array of 64-bit words, u for
+    uint64, i for int64; the last one, always i, is the number of items and is added by the launch. `block` is
+    the number of threads of a CUDA block.
+    """
+
+    unit: str
+    codes: str
+    block: int = 256
+
+
+KERNELS = {
+    "keystream": Kernel("keystream.cu", "puuuuuuii"),
+    "pack": Kernel("pack.cu", "ppiii"),
+    "unpack": Kernel("pack.cu", "ppii"),
+    "to_planes": Kernel("planes.cu", "ppiii", block=64),
+    "from_planes": Kernel("planes.cu", "ppiii", block=64),
+    "matmul": Kernel("matmul.cu", "pppiiiiiii", block=64),
+    "beaver_combine": Kernel("ring.cu", "ppppppui"),
+}

@@ -1,0 +1,30 @@
+"""Exceptions of the share arithmetic.
+
+    SharingError
+    |-- RingMismatch        operands live in different rings or scales
+    |-- RangeError          a public or private clear value does not fit its ring and scale
+    |-- CorrelationError    correlated randomness is missing, exhausted, malformed or out of order
+    `-- PlanError           a run asked for something else than its plan said
+
+No message ever contains a share, a mask or a secret value; shapes, rings and names are public.
+"""
+
+
+class SharingError(RuntimeError):
+    """Base of everything `gpu_ss` raises on purpose."""
+
+
+class RingMismatch(SharingError, TypeError):
+    """Operands of one operation have different rings or scales."""
+
+
+class RangeError(SharingError, ValueError):
+    """A clear value does not fit the fixed-point format it is to be stored in."""
+
+
+class CorrelationError(SharingError):
+    """The provider cannot give the correlation that was asked for."""
+
+
+class PlanError(SharingError):
+    """What a run does differs from what its plan announced."""

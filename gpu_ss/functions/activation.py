@@ -1,0 +1,128 @@
+"""Activations as piecewise cubics with exact tails: GeLU (both forms), tanh, and ReLU.
+
+x is read with FRAC = 12 fractional bits. Where a function behaves like x, that part is kept apart at x's own
+scale, so large inputs pass exactly; the fitted remainder is small, scaled high, and truncated at the end.
+"""
+
+from __future__ import annotations
+
+from gpu_ss.cost import FREE, Cost, opening
+from gpu_ss.errors import RingMismatch
+from gpu_ss.functions.tables import table
+from gpu_ss.party import Party, Round, Steps, protocol, together
+from gpu_ss.protocols.compare import at_least, effective, shape_for, tree_cost
+from gpu_ss.protocols.io import open_masked
+from gpu_ss.protocols.piecewise import evaluate
+from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
+from gpu_ss.protocols.trunc import extend, truncate, truncate_cost
+from gpu_ss.ring import WORD, Ring
+from gpu_ss.values import AShare
+
+FRAC = 12
+VALUE_RING_BITS = 48  # tables hold values below 1 with 46 fractional bits
+
+
+def _activation_cost(
+    x: AShare,
+    name: str = "gelu",
+    compare_bits: int | None = None,
+    ring: Ring | None = None,
+    frac_bits: int | None = None,
+) -> Cost:
+    read, out_ring, out_frac = _plan(x, ring, frac_bits)
+    cost = FREE
+    if read.bits < VALUE_RING_BITS:
+        cost = truncate_cost(x.size, read.bits, 0, VALUE_RING_BITS)
+        read = Ring(VALUE_RING_BITS)
+    shape_only = AShare(x.data, read, FRAC)
+    cost = cost + evaluate.cost(shape_only, table(name), compare_bits or read.bits)
+    rounding = truncate_cost(x.size, read.bits, table(name).value_bits - out_frac, out_ring.bits)
+    if not any(any(w.linear) for w in table(name).windows):
+        return cost + rounding
+    free = min(WORD, read.bits + out_frac - FRAC)
+    return cost + (rounding & truncate_cost(x.size, free, 0, max(free, out_ring.bits)))
+
+
+def _plan(x: AShare, ring: Ring | None, frac_bits: int | None) -> tuple[Ring, Ring, int]:
+    """Ring after reading x with FRAC bits, and ring and scale of the result."""
+    if x.frac_bits < FRAC:
+        raise RingMismatch(f"activations read {FRAC} fractional bits, got {x!r}; lift it first")
+    return (
+        Ring(x.ring.bits - (x.frac_bits - FRAC)),
+        ring or x.ring,
+        x.frac_bits if frac_bits is None else frac_bits,
+    )
+
+
+@protocol(cost=_activation_cost, paper="FASTLMPI")
+def activation(
+    party: Party,
+    x: AShare,
+    name: str = "gelu",
+    compare_bits: int | None = None,
+    ring: Ring | None = None,
+    frac_bits: int | None = None,
+) -> Steps[AShare]:
+    """The function of that table at x, right for all |x| < 2^(bits-2) units, saturating exactly.
+
+    Result in `ring` with `frac_bits` (default: x's), both at least FRAC and at most what x had. With
+    `compare_bits` the caller promises |x| < 2^(compare_bits - 2 - FRAC). Error: table's fit (see
+    docs/protocols.md) and one unit of 2^-12. Opens what `piecewise.evaluate` opens, and wrap bits.
+    """
+    read, out_ring, out_frac = _plan(x, ring, frac_bits)
+    x = yield from truncate.steps(party, x, x.frac_bits - FRAC, read)
+    if read.bits < VALUE_RING_BITS:
+        x = yield from extend.steps(party, x, Ring(VALUE_RING_BITS))
+    chosen = table(name)
+    parts = yield from evaluate.steps(party, x, chosen, compare_bits or read.bits)
+    rounding = truncate.steps(party, parts.value, chosen.value_bits - out_frac, out_ring)
+    if parts.linear is None:
+        plain: AShare = yield from rounding
+        return plain
+    pair: list[AShare] = yield from together(rounding, _widened(party, parts.linear, out_ring, out_frac))
+    return pair[0] + pair[1]
+
+
+def _widened(party: Party, line: AShare, ring: Ring, frac_bits: int) -> Steps[AShare]:
+    """The linear part at the result's scale: multiplying by 2^k adds k bits to the ring for free."""
+    lifted = line.lifted(frac_bits)
+    free = Ring(min(WORD, line.ring.bits + frac_bits - line.frac_bits))
+    widened = AShare(lifted.data, free, frac_bits)
+    return (
+        widened.narrowed(ring) if ring.bits <= free.bits else (yield from extend.steps(party, widened, ring))
+    )
+
+
+def gelu(party: Party, x: AShare) -> AShare:
+    """x * Phi(x) with the exact normal distribution function (erf form). Max error 3.1e-4 + 2^-12."""
+    return activation(party, x, "gelu")
+
+
+def gelu_tanh(party: Party, x: AShare) -> AShare:
+    """GeLU in its tanh form (gelu_new, gelu_pytorch_tanh). Max error 3.4e-4 + 2^-12."""
+    return activation(party, x, "gelu_tanh")
+
+
+def tanh(party: Party, x: AShare) -> AShare:
+    """Hyperbolic tangent. Max error 1.2e-4 + 2^-12."""
+    return activation(party, x, "tanh")
+
+
+def _relu_cost(x: AShare, compare_bits: int | None = None) -> Cost:
+    n, bits = x.size, compare_bits or x.ring.bits
+    return (
+        opening((n, x.ring.bits))
+        + tree_cost(n, shape_for(bits), 1)
+        + chooser_cost(n, x.ring.bits, 1, [(1, False, True)])
+    )
+
+
+@protocol(cost=_relu_cost, paper="EGKRS20")
+def relu(party: Party, x: AShare, compare_bits: int | None = None) -> Steps[AShare]:
+    """max(x, 0), exact for |x| < 2^(bits-2) units: one opening serves the comparison and the product."""
+    (opened,) = yield from open_masked.steps(party, x, tag="relu")
+    positive = yield from at_least(party, effective(opened, compare_bits or x.ring.bits), [0])
+    chooser = Chooser(party, positive, [Variable.of(opened)], x.ring)
+    (d,) = yield Round("relu", (chooser.item,))
+    data = chooser.finish(party, d, [opened.words], [[[0, 1]]])
+    return AShare(data.reshape(x.shape), x.ring, x.frac_bits)

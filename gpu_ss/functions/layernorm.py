@@ -1,0 +1,86 @@
+"""Rows divided by their norm after centring: the core of LayerNorm.
+
+With a = n x - sum(x) (exact, no division), t = a / sqrt(sum a^2 + eps') is the centred row over its norm, in
+[-1, 1], and LayerNorm(x) = sqrt(n) t * gamma + beta: sqrt(n) is absorbed by gamma, or by the next weight.
+
+a is opened once: that opening serves the squares and the product with the inverse root.
+"""
+
+from __future__ import annotations
+
+from gpu_ss.cost import Cost, opening
+from gpu_ss.errors import RingMismatch
+from gpu_ss.functions.inverse import raw_inverse
+from gpu_ss.functions.tables import INVERSE_BITS
+from gpu_ss.party import Party, Steps, protocol
+from gpu_ss.protocols.arith import row_square_sums, times_rows
+from gpu_ss.protocols.io import add_public, open_masked
+from gpu_ss.protocols.trunc import truncate, truncate_cost
+from gpu_ss.ring import RING64, WORD, Ring, wire_bytes
+from gpu_ss.values import AShare
+
+CENTRED_FRAC = 16
+
+
+def _shift(x: AShare, frac_bits: int, centred: bool) -> int:
+    """What brings n x (x itself if `centred`) to `frac_bits`, n counted as the next power of two."""
+    return (0 if centred else (x.shape[-1] - 1).bit_length()) + x.frac_bits - frac_bits
+
+
+def _cost(
+    x: AShare,
+    eps: float,
+    frac_bits: int,
+    ring: Ring = RING64,
+    centred_frac: int = CENTRED_FRAC,
+    centred: bool = False,
+) -> Cost:
+    rows = x.size // x.shape[-1]
+    per_row = AShare(x.data[..., 0], RING64, 0)
+    return (
+        truncate_cost(x.size, x.ring.bits, _shift(x, centred_frac, centred), WORD)
+        + opening((x.size, WORD))
+        + Cost(offline=wire_bytes(rows, WORD) + wire_bytes(x.size, WORD))
+        + raw_inverse.cost(per_row, "rsqrt")
+        + opening((rows, WORD))
+        + truncate_cost(x.size, WORD, INVERSE_BITS - frac_bits, ring.bits)
+    )
+
+
+@protocol(cost=_cost, paper="FASTLMPI")
+def unit_rows(
+    party: Party,
+    x: AShare,
+    eps: float,
+    frac_bits: int,
+    ring: Ring = RING64,
+    centred_frac: int = CENTRED_FRAC,
+    centred: bool = False,
+) -> Steps[AShare]:
+    """t = (x - mean) / sqrt(n (var + eps)) over the last axis, with `frac_bits`, in `ring`: |t| <= 1.
+
+    sqrt(n) t is LayerNorm without gamma and beta. With `centred` nothing is subtracted: t = x / sqrt(sum x^2 +
+    n eps), the unit vector. Needs n |x| < 2^(bits - 2) units of x (|x| if centred), and for the norm of the
+    centred row |x - mean|_2 < 2^(30 - centred_frac): a larger `centred_frac` resolves smaller rows.
+    """
+    n, shift = x.shape[-1], _shift(x, centred_frac, centred)
+    if shift < 0:
+        raise RingMismatch(
+            f"{x!r} has too few fractional bits for centred_frac={centred_frac}; lift it first"
+        )
+    flat = x.reshape(-1, n)
+    a = yield from truncate.steps(party, flat if centred else _centred(party, flat), shift, RING64)
+    (opened,) = yield from open_masked.steps(party, a, tag="norm")
+    squares = row_square_sums(party, opened)
+    kappa = 1.0 if centred else n / 2 ** (n - 1).bit_length()
+    total = add_public(party, squares, max(1, round(n * kappa**2 * eps * 4.0**centred_frac)))
+    root = yield from raw_inverse.steps(party, total, "rsqrt")
+    product = yield from times_rows(party, opened, root)
+    t = yield from truncate.steps(party, product, INVERSE_BITS - frac_bits, ring)
+    return AShare(t.data.reshape(x.shape), ring, frac_bits)
+
+
+def _centred(party: Party, x: AShare) -> AShare:
+    """n x - sum(x): exact."""
+    shape, total = x.shape, x.sum(axis=1, keepdims=True)
+    return x.times(shape[1]) - total.map(lambda d: party.backend.xp.broadcast_to(d, shape))

@@ -1,0 +1,176 @@
+"""Maximum and argmax over the last axis, exact, by a tournament of groups.
+
+One opening of a group's values gives all their pairwise differences under known masks, so every pair of a
+group is compared at once; the winner is the value whose comparisons all hold (ties: the first). Groups of
+8 (16 in the last level) make two levels of rows of up to 128, three of up to 1024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from gpu_ss.cost import FREE, Cost, opening
+from gpu_ss.party import Party, Round, Steps, protocol
+from gpu_ss.protocols.boolean import and_planes, and_planes_cost, inverted
+from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
+from gpu_ss.protocols.io import Opened, add_public, open_masked
+from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
+from gpu_ss.provider.specs.bits import COLUMNS, PAIRS, MaskView, columns, pair_differences, pairs_of, words_of
+from gpu_ss.ring import WORD, Array, Ring
+from gpu_ss.values import AShare, BShare
+
+GROUP, LAST_GROUP = 8, 16
+
+
+def group_sizes(n: int) -> list[int]:
+    """The group size of each level for rows of n."""
+    sizes = []
+    while n > LAST_GROUP:
+        sizes.append(GROUP)
+        n = -(-n // GROUP)
+    return [*sizes, n] if n > 1 else sizes
+
+
+def maximum_cost(rows: int, n: int, bits: int, drop: int = 0, opened: bool = False) -> Cost:
+    """Cost of `maximum` on rows of n numbers of `bits` bits, of which the low `drop` are ignored."""
+    cost = FREE
+    for level, group in enumerate(group_sizes(n)):
+        groups = rows * -(-n // group)
+        width = bits if level == 0 else bits - drop
+        if level or not opened:
+            cost = cost + opening((groups * group, width))
+        padded = 64 * words_of(groups)
+        pairs = len(pairs_of(group))
+        cost = cost + tree_cost(pairs * padded, shape_for(bits - drop), 1)
+        cost = cost + and_planes_cost(group - 1, group * words_of(groups))
+        cost = cost + chooser_cost(group * padded, bits - drop, 1, [(1, False, False)])
+        n = -(-n // group)
+    return cost
+
+
+@protocol(cost=lambda x: maximum_cost(prod(x.shape[:-1]), x.shape[-1], x.ring.bits), paper="tournament")
+def maximum(party: Party, x: AShare) -> Steps[AShare]:
+    """max over the last axis, exact. Needs |x| < 2^(bits-3) units. [..., n] -> [...].
+
+    Opened: values under uniform masks of their ring; comparison results and winner bits under uniform bits.
+    """
+    n = x.shape[-1]
+    flat = padded_rows(party, x.reshape(-1, n))
+    if n == 1:
+        return x.reshape(*x.shape[:-1])
+    (opened,) = yield from open_masked.steps(party, flat, tag="max")
+    winner = yield from tournament(party, opened, n)
+    return winner.reshape(*x.shape[:-1])
+
+
+def tournament(party: Party, opened: Opened, n: int, drop: int = 0) -> Steps[AShare]:
+    """Row maxima of an opened [rows, padded n] (see `padded_width`), read without its low `drop` bits.
+
+    The result has ring and scale less by `drop` bits: floor(max / 2^drop) or one unit more.
+    """
+    rows = opened.shape[0]
+    while True:
+        group = group_sizes(n)[0]
+        best = yield from _level(party, opened, group, drop)
+        n = -(-n // group)
+        if n == 1:
+            return best.reshape(rows)
+        drop = 0
+        (opened,) = yield from open_masked.steps(party, padded_rows(party, best.reshape(rows, n)), tag="max")
+
+
+def padded_width(n: int) -> int:
+    """Row length the first level works on: a multiple of its group size."""
+    sizes = group_sizes(n)
+    return -(-n // sizes[0]) * sizes[0] if sizes else n
+
+
+def padded_rows(party: Party, x: AShare) -> AShare:
+    """Rows filled up with copies of their last value: they never win against it."""
+    missing = padded_width(x.shape[1]) - x.shape[1]
+    if not missing:
+        return x
+    return x.map(lambda data: party.backend.xp.concatenate([data, *[data[:, -1:]] * missing], axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Opened values in groups: public words by column [group, padded groups], and views of the mask."""
+
+    words: Array
+    count: int
+    group: int
+    mask: int
+    source: int
+    drop: int
+
+    def view(self, form: int, n: int) -> MaskView:
+        bits = self.source - self.drop
+        return MaskView(self.mask, n, self.source, bits, self.drop, form, self.group)
+
+
+def _level(party: Party, opened: Opened, group: int, drop: int) -> Steps[AShare]:
+    """The winner of each group: [groups]."""
+    backend = party.backend
+    words = (opened.ring.reduce(opened.words) >> Ring(64).constant(drop)).reshape(-1, group)
+    groups = _Groups(words, words.shape[0], group, opened.mask.number, opened.ring.bits, drop)
+    wins = yield from _winners(party, groups)
+    by_column = columns(backend, words).reshape(-1)
+    variable = Variable(groups.view(COLUMNS, by_column.size), 1)
+    ring = Ring(opened.ring.bits - drop)
+    chooser = Chooser(party, BShare(wins.reshape(1, -1), (by_column.size,)), [variable], ring)
+    (d,) = yield Round("max", (chooser.item,))
+    chosen = chooser.finish(party, d, [by_column], [[[0, 1]]])
+    best = chosen.reshape(group, -1)[:, : groups.count].sum(axis=0)
+    return AShare(best, ring, opened.frac_bits - drop)
+
+
+def _winners(party: Party, groups: _Groups) -> Steps[Array]:
+    """Planes [group, words]: bit i says that value i is the first maximum of its group."""
+    backend, group = party.backend, groups.group
+    differences = pair_differences(backend, groups.words).reshape(-1)
+    number = OpenedNumber(differences, groups.view(PAIRS, differences.size))
+    wins = yield from at_least(party, number, [0])
+    pairs = pairs_of(group)
+    planes = wins.planes.reshape(len(pairs), -1)
+    index = {pair: k for k, pair in enumerate(pairs)}
+    flipped = inverted(party, planes)
+    against = []
+    for other in range(group - 1):  # the other-th opponent of every value, side by side
+        rows = []
+        for i in range(group):
+            j = other if other < i else other + 1
+            rows.append(planes[index[(i, j)]] if i < j else flipped[index[(j, i)]])
+        against.append(backend.xp.concatenate(rows))
+    winners = yield from and_planes(party, backend.xp.stack(against))
+    return winners.reshape(group, -1)
+
+
+def _indexed(party: Party, x: AShare) -> AShare:
+    """x * 2^k + (n - 1 - index): distinct values whose maximum tells where it stands."""
+    n = x.shape[-1]
+    bits = max(1, (n - 1).bit_length())
+    ring = Ring(min(WORD, x.ring.bits + bits))
+    descending = party.backend.asarray(np.arange(n - 1, -1, -1, dtype=np.uint64))
+    return add_public(party, AShare(x.data << np.uint64(bits), ring, 0), descending)
+
+
+def _argmax_cost(x: AShare) -> Cost:
+    n = x.shape[-1]
+    bits = min(WORD, x.ring.bits + max(1, (n - 1).bit_length()))
+    return maximum_cost(prod(x.shape[:-1]), n, bits)
+
+
+@protocol(cost=_argmax_cost, paper="tournament")
+def argmax(party: Party, x: AShare) -> Steps[AShare]:
+    """Index of the first maximum over the last axis, exact: [...] integers in the smallest ring that holds n.
+
+    Needs |x| < 2^(min(bits, 64 - log2 n) - 3) units. Opens what `maximum` opens.
+    """
+    n = x.shape[-1]
+    best = yield from maximum.steps(party, _indexed(party, x))
+    index = best.narrowed(Ring(max(1, (n - 1).bit_length())))
+    return add_public(party, -index, n - 1)

@@ -1,0 +1,265 @@
+"""Generates the piecewise tables: minimax fits, rounded to integers coefficient by coefficient.
+
+    python -m gpu_ss.functions.tables.make [--check]
+
+A polynomial is fitted in the variable u = x - centre of its piece, in units of 2^-frac_bits, with value
+scale 2^value_bits. The highest coefficient is rounded first and the lower ones are fitted again to what is
+left, so coarse leading coefficients cost little. Expanded around 0 the coefficients are exact integers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ss.functions.tables import INVERSE_BITS, NAMES, from_json, table, to_json
+from gpu_ss.protocols.piecewise import PiecewiseTable, Window
+
+Real = NDArray[np.float64]
+Function = Callable[[Real], Real]
+SAMPLES = 400
+
+
+# -- fitting ----------------------------------------------------------------------------------------------
+
+
+def minimax(f: Function, low: float, high: float, degree: int, weight: Function | None = None) -> Real:
+    """Nearly minimax polynomial in u in [-1, 1] (x affine in u), by Lawson's reweighted least squares."""
+    u = np.cos(np.pi * (np.arange(SAMPLES) + 0.5) / SAMPLES)
+    x = 0.5 * (low + high) + 0.5 * (high - low) * u
+    y, w = f(x), np.ones(SAMPLES) / SAMPLES
+    scale = np.ones(SAMPLES) if weight is None else weight(x)
+    basis = np.polynomial.chebyshev.chebvander(u, degree)
+    for _ in range(60):
+        root = np.sqrt(w) * scale
+        fit = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)[0]
+        error = np.abs(basis @ fit - y) * scale
+        if error.max() < 1e-15 * max(1.0, np.abs(y).max()):
+            break
+        w = w * error
+        w /= w.sum()
+    return np.asarray(np.polynomial.chebyshev.cheb2poly(fit), np.float64)
+
+
+def integer_piece(
+    f: Function, start: int, end: int, degree: int, frac_bits: int, value_bits: int
+) -> tuple[int, ...]:
+    """Integer coefficients in raw x (constant first) on raw [start, end), value scale 2^value_bits."""
+    centre, half = (start + end) // 2, 0.5 * (end - start) * 2.0**-frac_bits
+    middle = centre * 2.0**-frac_bits
+    local: list[int] = []
+
+    def rest(x: Real) -> Real:
+        u = x - middle
+        done = sum(
+            c * 2.0 ** (k * frac_bits - value_bits) * u**k
+            for k, c in zip(range(degree, -1, -1), local, strict=False)
+        )
+        return np.asarray(f(x) - done, np.float64)
+
+    for k in range(degree, -1, -1):
+        fit = minimax(rest, middle - half, middle + half, k)
+        local.append(round(fit[k] / half**k * 2.0 ** (value_bits - k * frac_bits)))
+    return expand(local[::-1], centre)
+
+
+def expand(local: Sequence[int], centre: int) -> tuple[int, ...]:
+    """sum c_k (x - centre)^k as coefficients of powers of x: exact integers."""
+    result = [0] * len(local)
+    for k, c in enumerate(local):
+        for j in range(k + 1):
+            result[j] += c * math.comb(k, j) * (-centre) ** (k - j)
+    return tuple(result)
+
+
+def cut(f: Function, low: float, high: float, degree: int, error: float) -> list[float]:
+    """Breakpoints from low to high, each piece as long as the error allows."""
+    cuts = [low]
+    while cuts[-1] < high - 1e-9:
+        a, b = cuts[-1] + 1e-3, high
+        if _error(f, cuts[-1], b, degree) > error:
+            for _ in range(30):
+                middle = 0.5 * (a + b)
+                a, b = (middle, b) if _error(f, cuts[-1], middle, degree) <= error else (a, middle)
+            b = a
+        cuts.append(b)
+    return cuts
+
+
+def _error(f: Function, low: float, high: float, degree: int) -> float:
+    u = np.linspace(-1, 1, 801)
+    x = 0.5 * (low + high) + 0.5 * (high - low) * u
+    return float(np.abs(np.polynomial.polynomial.polyval(u, minimax(f, low, high, degree)) - f(x)).max())
+
+
+# -- activations: one window, saturated tails -------------------------------------------------------------
+
+
+def activation(
+    name: str, f: Function, cuts: Sequence[float], degree: int, frac_bits: int, value_bits: int, slope: int
+) -> PiecewiseTable:
+    """A function with f(-inf) constant and f(inf) = slope * x + constant, saturated outside the cuts.
+
+    Pieces from the first cut above 0 on carry the linear part `slope * x` apart, so that only a small
+    remainder is fitted and scaled.
+    """
+    starts = [round(c * 2**frac_bits) for c in cuts]
+    middle = next(k for k, c in enumerate(cuts) if c > 0)
+    linear = [slope if k >= middle else 0 for k in range(len(starts))]
+    pieces = []
+    for k in range(len(starts) - 1):
+
+        def remainder(x: Real, line: int = linear[k]) -> Real:
+            return np.asarray(f(x) - line * x, np.float64)
+
+        pieces.append(integer_piece(remainder, starts[k], starts[k + 1], degree, frac_bits, value_bits))
+    far = np.array([64.0])
+    pieces.append((round(float((f(far) - slope * far)[0]) * 2.0**value_bits),))
+    first = round(float(f(-far)[0]) * 2.0**value_bits)
+    window = Window(0, (0,), tuple(starts), tuple((p,) for p in pieces), tuple(linear))
+    return PiecewiseTable(name, frac_bits, value_bits, first, (window,))
+
+
+def mirrored(cuts: Sequence[float]) -> list[float]:
+    """Cuts at +-c."""
+    return sorted([-c for c in cuts] + list(cuts))
+
+
+def gelu(x: Real) -> Real:
+    return np.array([0.5 * v * math.erfc(-v / math.sqrt(2.0)) for v in x])
+
+
+def gelu_tanh(x: Real) -> Real:
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))), np.float64)
+
+
+def symmetric_cuts(f: Function, tail: Function, degree: int, error: float, middle: float) -> list[float]:
+    """+-cuts: a middle piece as wide as the error allows (at most `middle`), then pieces of the tail."""
+    low, high = 0.05, middle
+    for _ in range(30):
+        half = 0.5 * (low + high)
+        low, high = (half, high) if _error(f, -half, half, degree) <= error else (low, half)
+    end = next(t for t in np.arange(1.0, 12.0, 0.01) if np.abs(tail(np.array([t])))[0] <= error)
+    return mirrored(cut(tail, low, float(end), degree, error))
+
+
+# -- 1/x and 1/sqrt(x): windows over the whole range of a ring ---------------------------------------------
+
+
+def inverse(name: str, power: float, per_octave: int, top_octave: int, frac_bits: int) -> PiecewiseTable:
+    """2^61 * raw_x^power for raw x from 1 to 2^top_octave, `per_octave` quadratic pieces per octave.
+
+    Each window reads x >> shift with at least 14 bits; the linear term (x - centre) uses that number, the
+    quadratic term (x - centre)^2 a coarser reading of it. Windows are as long as the coefficients keep
+    enough bits.
+    """
+    starts = _breakpoints(per_octave, top_octave)
+    windows, k = [], 0
+    while k < len(starts) - 1:
+        shift = max(0, starts[k].bit_length() - 15) if k else 0
+        end = k + 1
+        while end < len(starts) - 1 and _window_holds(power, starts[k], starts[end + 1], shift):
+            end += 1
+        windows.append(_window(power, starts[k : end + 1], shift))
+        k = end
+    if top_octave < 62:  # beyond the top the value is below any unit: exactly 0
+        last = windows[-1]
+        end, nothing = (1 << top_octave) >> last.shift, ((0,), (0,))
+        windows[-1] = replace(last, starts=(*last.starts, end), pieces=(*last.pieces, nothing))
+    return PiecewiseTable(name, frac_bits, INVERSE_BITS, 1 << INVERSE_BITS, tuple(windows), lift=True)
+
+
+def _breakpoints(per_octave: int, top: int) -> list[int]:
+    points = {round(2.0 ** (k / per_octave)) for k in range(per_octave * top + 1)}
+    return sorted(points)
+
+
+def _window_holds(power: float, first: int, last: int, shift: int) -> bool:
+    """Both coefficients keep enough bits at the window's end, and the coarse variable at its start."""
+    coarser = _coarser(power, last, shift)
+    enough = coarser == 0 or (first >> shift).bit_length() - coarser >= 9
+    return enough and _linear_bits(power, last, shift) >= 8
+
+
+def _linear_bits(power: float, x: int, shift: int) -> float:
+    """log2 of the linear coefficient at raw x for the variable x >> shift."""
+    return INVERSE_BITS + math.log2(abs(power)) + (power - 1) * math.log2(x) + shift
+
+
+def _window(power: float, starts: Sequence[int], shift: int) -> Window:
+    coarser = _coarser(power, starts[-1], shift)
+    pieces = [_inverse_piece(power, a, b, shift, coarser) for a, b in pairwise(starts)]
+    firsts = tuple(s >> shift for s in starts[:-1])
+    return Window(shift, (0, coarser), firsts, tuple(pieces))
+
+
+def _coarser(power: float, x: int, shift: int) -> int:
+    """How much coarser the quadratic variable is: its coefficient gets about 7 bits at the window's end."""
+    bits = INVERSE_BITS + math.log2(abs(power * (power - 1) / 2)) + (power - 2) * math.log2(x) + 2 * shift
+    return max(0, math.ceil((7 - bits) / 2))
+
+
+def _inverse_piece(
+    power: float, start: int, end: int, shift: int, coarser: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Coefficients in x >> shift (linear) and x >> (shift + coarser) (quadratic) on raw [start, end)."""
+    unit, coarse = 2.0**shift, 2.0 ** (shift + coarser)
+    centre, far = round(0.5 * (start + end) / unit), round(0.5 * (start + end) / coarse)
+    middle, offset = centre * unit, far * coarse - centre * unit
+    half = max(end - middle, middle - start)
+
+    def f(x: Real) -> Real:
+        return np.asarray(x**power, np.float64)
+
+    fit = minimax(f, middle - half, middle + half, 2, weight=lambda x: x**-power)
+    c0, c1, c2 = (c * 2.0**INVERSE_BITS / half**k for k, c in enumerate(fit))  # powers of (x - middle)
+    quadratic = round(c2 * coarse**2)
+    c0 -= c2 * offset**2  # (x - middle)^2 = (x - far)^2 + 2 offset (x - middle) - offset^2
+    c1 += 2 * c2 * offset
+    return expand((round(c0), round(c1 * unit)), centre), expand((0, 0, quadratic), far)
+
+
+# -- the product's tables ----------------------------------------------------------------------------------
+
+
+def build(name: str) -> PiecewiseTable:
+    """Generate one table."""
+    if name in ("gelu", "gelu_tanh"):
+        f = gelu if name == "gelu" else gelu_tanh
+        cuts = symmetric_cuts(f, lambda x: f(-x), 3, 3e-4, 1.0)
+        return activation(name, f, cuts, 3, 12, 46, slope=1)
+    if name == "tanh":
+        cuts = symmetric_cuts(np.tanh, lambda x: 1 - np.tanh(x), 3, 1e-4, 1.0)
+        return activation(name, np.tanh, cuts, 3, 12, 46, slope=0)
+    if name == "reciprocal":
+        return inverse(name, -1.0, 6, 36, 16)
+    return inverse(name, -0.5, 4, 62, 16)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the tables, or with --check compare them with what is checked in."""
+    different = []
+    for name in NAMES:
+        made: dict[str, Any] = to_json(build(name))
+        if "--check" in argv:
+            if from_json(made) != table(name):
+                different.append(name)
+        else:
+            path = Path(__file__).parent / f"{name}.json"
+            path.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+    if different:
+        sys.stderr.write(f"tables differ from their generator: {', '.join(different)}\n")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Where correlations come from, seen from a protocol: `provider.take(spec)` and nothing else.
+
+Correlations are numbered in the order in which the parties take them; both take the same ones in the same
+order because both run the same protocol. The number names the keystream the correlation is expanded from,
+so it is never used twice, and later correlations refer to the masks of earlier ones by it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gpu_ss.provider.correlation import Correlation
+from gpu_ss.ring import Array
+
+#: Called while correlations are made ready: (done, in all).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """One party's part of one correlation: its number and its arrays in the order of `spec.outputs()`.
+
+    An array that only the other party knows (`Out.owner`) is None.
+    """
+
+    number: int
+    arrays: tuple[Array | None, ...]
+
+    def __repr__(self) -> str:
+        return f"Material(number={self.number}, arrays=<hidden>)"
+
+    @property
+    def only(self) -> Array:
+        """The array of a correlation that has just one."""
+        (array,) = self.arrays
+        return array
+
+
+class Provider(ABC):
+    """Hands out correlations, each once, in order."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    @property
+    def taken(self) -> int:
+        """How many correlations have been handed out: the number of the next one."""
+        return self._next
+
+    def take(self, spec: Correlation) -> Material:
+        """This party's part of the next correlation. Raises CorrelationError when there is none."""
+        number = self._next
+        self._next += 1
+        return Material(number, tuple(self._expand(number, spec)))
+
+    def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
+        """Get the next correlations ready before they are taken: the offline phase. Optional."""
+        return
+
+    def keep_static(self, number: int, words: Array) -> None:
+        """Told by `arith.open_static`: the other party's weight under mask `number` is open here as `words`."""
+        return
+
+    def prepared(self, number: int) -> Array | None:
+        """mask @ weight + share for the product `number`, if it was worked out ahead of time; once."""
+        return None
+
+    @abstractmethod
+    def _expand(self, number: int, spec: Correlation) -> Sequence[Array | None]:
+        """This party's arrays of correlation `number`."""

@@ -1,0 +1,164 @@
+"""Correlated randomness as data: what a correlation is, and how its parts come from two seeds.
+
+A correlation lists its arrays (`outputs`): random ones, which both parties (or one of them) expand from
+their own seed and which nobody sends, and derived ones, which are functions of random ones. Of a derived
+array rank 0 expands its share from its seed as well; rank 1 gets the correction `value - share0`. So a
+dealer sends corrections to rank 1 only and the client stays thin.
+
+A new correlation is one frozen dataclass: its fields are its shape (public), `outputs()` its arrays,
+`deal()` the clear derived values. Every dealer, store and planner then knows it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.errors import CorrelationError
+from gpu_ss.prg import Stream
+from gpu_ss.ring import WORD, Array, word_count
+
+MAX_ELEMENTS = 1 << 33  # refuses absurd requests before anything is allocated
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """One array of a correlation: shape in words, meaningful bits per word, and how it is shared.
+
+    `xor`: shares combine by XOR instead of addition. `random`: uniform, from the seeds alone. `owner`: for
+    random arrays, the one party that knows it whole (the other has nothing); None: additively shared.
+    """
+
+    shape: tuple[int, ...]
+    bits: int = WORD
+    xor: bool = False
+    random: bool = False
+    owner: int | None = None
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def correction_words(self) -> int:
+        """Words the dealer sends to rank 1 for this array."""
+        return 0 if self.random else word_count(self.size, self.bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """What `deal` may look at: the backend, its own random arrays in clear, and rank 0's shares."""
+
+    backend: Backend
+    clear: Sequence[Array | None]
+    share0: Sequence[Array | None]
+    mask: Callable[[int], Array]
+
+
+@dataclass(frozen=True)
+class Correlation(ABC):
+    """Base of all correlations. Fields are public integers (or tuples and views of such)."""
+
+    registry: ClassVar[dict[str, type[Correlation]]] = {}
+    #: Fields that hold the number of an earlier mask (or a view of one).
+    refs: ClassVar[tuple[str, ...]] = ()
+    #: Read by the validation of requests (provider/wire.py): no unknown fields.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __init_subclass__(cls) -> None:
+        Correlation.registry[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and not 0 <= value <= MAX_ELEMENTS:
+                raise CorrelationError(f"{type(self).__name__}.{field.name} = {value} is out of bounds")
+        if sum(out.size for out in self.outputs()) > MAX_ELEMENTS:
+            raise CorrelationError(f"{type(self).__name__} asks for more than {MAX_ELEMENTS} words")
+
+    @abstractmethod
+    def outputs(self) -> tuple[Out, ...]:
+        """The arrays of the correlation, in wire order."""
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        """The clear values of the derived arrays, in order (canonical or not: only low bits count)."""
+        return ()
+
+    @property
+    def correction_bytes(self) -> int:
+        """Bytes the dealer sends to rank 1."""
+        return 8 * sum(out.correction_words for out in self.outputs())
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether nothing is sent for it and later correlations may refer to it."""
+        return all(out.random for out in self.outputs())
+
+    def moved(self, offset: int, base: int) -> Correlation:
+        """The same correlation in a later run: references to numbers from `base` on move by `offset`."""
+        changes = {}
+        for name in self.refs:
+            value = getattr(self, name)
+            changes[name] = (
+                value.moved(offset, base) if hasattr(value, "moved") else _moved(value, offset, base)
+            )
+        return replace(self, **changes)
+
+
+def _moved(number: int, offset: int, base: int) -> int:
+    return number + offset if number >= base else number
+
+
+@dataclass(frozen=True)
+class Mask(Correlation):
+    """A uniform array of `shape` in Z_2^bits, additively shared (or known to `owner` 0 or 1 alone).
+
+    `owner` 2 means: shared by both. Nothing is sent for it. Other correlations refer to it by its number.
+    """
+
+    shape: tuple[int, ...]
+    bits: int
+    owner: int = 2
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (Out(self.shape, self.bits, random=True, owner=None if self.owner == 2 else self.owner),)
+
+
+@dataclass(frozen=True)
+class BitMask(Correlation):
+    """Uniform bit planes [planes, words], XOR-shared. Nothing is sent for it."""
+
+    planes: int
+    words: int
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (Out((self.planes, self.words), xor=True, random=True),)
+
+
+def expand_share(
+    rank: int, spec: Correlation, number: int, backend: Backend, key: bytes
+) -> list[Array | None]:
+    """What one party expands from its own seed: rank 0 everything it has, rank 1 the random arrays.
+
+    Derived arrays of rank 1 are None here; its corrections fill them.
+    """
+    stream = Stream(backend, key, number)
+    arrays: list[Array | None] = []
+    for out in spec.outputs():
+        mine = out.owner is None or out.owner == rank
+        arrays.append(stream.words(out.shape) if mine and (rank == 0 or out.random) else None)
+    return arrays
+
+
+def combine(backend: Backend, out: Out, share0: Array | None, share1: Array | None) -> Array:
+    """The clear value of a random array from the parties' parts, in [0, 2^bits)."""
+    if share0 is None or share1 is None:
+        words: Array = share1 if share0 is None else share0
+    else:
+        words = share0 ^ share1 if out.xor else share0 + share1
+    return words if out.bits == WORD else words & np.uint64((1 << out.bits) - 1)

@@ -1,0 +1,60 @@
+"""Correlations of look-ups: XOR-shared unit vectors and the repair of the sign they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gpu_ss.provider.correlation import Correlation, Dealing, Out
+from gpu_ss.provider.specs.bits import MaskView, bit_words
+from gpu_ss.ring import Array
+
+INDEX_BITS = 6  # unit vectors of 64 entries: one word per element
+
+
+@dataclass(frozen=True)
+class ExpLookup(Correlation):
+    """What the exponential gadget needs of a viewed mask r = rh 2^frac + rl (see functions/exp.py).
+
+    Outputs: the unit vector of rh as a word with one bit set (XOR-shared; where the shares differ is rh,
+    and rank 0's bit there decides the sign sigma = +-1); then, for the look-up mask mu of `look_bits` bits,
+    the gate bit mask rho and K = sigma 2^(-rl) with `scale` fractional bits, the words
+    K, -K mu, K 2^look_bits msb(mu), and the same three times rho: [6, n] in Z_2^bits.
+    """
+
+    view: MaskView
+    look: int
+    gate: int
+    frac: int
+    look_bits: int
+    scale: int
+    bits: int
+
+    refs: ClassVar = ("view", "look", "gate")
+
+    def outputs(self) -> tuple[Out, ...]:
+        n = self.view.n
+        return (Out((n,), xor=True), Out((6, n), self.bits))
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        n, xp = self.view.n, dealing.backend.xp
+        r = self.view.words(dealing)
+        high = (r >> np.uint64(self.frac)) & np.uint64((1 << INDEX_BITS) - 1)
+        unit = (high * np.uint64(0) + np.uint64(1)) << high
+        positive = (dealing.share0[0].reshape(-1) >> high) & np.uint64(1)  # type: ignore[union-attr]
+        low = r & np.uint64((1 << self.frac) - 1)
+        size = dealing.backend.asarray(power_table(self.frac, self.scale))[low.astype(np.int64)]
+        factor = xp.where(positive != 0, size, np.uint64(0) - size)
+        mu = dealing.mask(self.look).reshape(-1)
+        top = (mu >> np.uint64(self.look_bits - 1)) << np.uint64(self.look_bits)
+        three = xp.stack([factor, np.uint64(0) - factor * mu, factor * top])
+        return unit, xp.concatenate([three, three * bit_words(dealing, self.gate, n)])
+
+
+def power_table(frac: int, scale: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """round(2^(-l / 2^frac) * 2^scale) for l in [0, 2^frac): public."""
+    exponent = -np.arange(1 << frac, dtype=np.float64) / (1 << frac)
+    return np.rint(np.exp2(exponent) * 2.0**scale).astype(np.uint64)

@@ -1,0 +1,69 @@
+"""From open channels to a party: both ranks fetch their keys from the dealer under one session name.
+
+    with joined(rank, channel_to_the_other_party, open_dealer) as party:
+        ...                                             # protocols
+
+`open_dealer` opens a channel to the dealer when it is needed. Rank 0 draws the session name and needs the dealer
+only for its key; rank 1 stays connected, for corrections.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from gpu_ss.backend import Backend, get_backend
+from gpu_ss.party import Party
+from gpu_ss.prg import Prg
+from gpu_ss.provider.dealer import SESSION_BYTES, ClientProvider, StreamProvider, request_key
+from net import Agreement, Channel, handshake
+
+PROTOCOL_VERSION = 1
+MATERIAL_LIMIT = 1 << 31  # bytes of corrections kept before they are used
+
+#: Opens a channel; called when the channel is needed.
+Opener = Callable[[], Channel]
+
+
+def package_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("fastlmpi")
+    except PackageNotFoundError:
+        return "source"
+
+
+def dealer_agreement() -> Agreement:
+    """What a party and its dealer must have in common."""
+    return Agreement({"protocol": PROTOCOL_VERSION, "package": package_version(), "service": "dealer"})
+
+
+@contextmanager
+def joined(
+    rank: int,
+    channel: Channel,
+    open_dealer: Opener,
+    backend: str | Backend = "auto",
+    material_limit: int = MATERIAL_LIMIT,
+) -> Iterator[Party]:
+    """A party on an open session with the other one, with correlations from a dealer."""
+    device = get_backend(backend) if isinstance(backend, str) else backend
+    with ExitStack() as stack:
+        if rank == 0:
+            name = secrets.token_bytes(SESSION_BYTES)
+            with open_dealer() as dealer:
+                key = _key(dealer, name)
+            channel.send("session", [name], round=False)
+            provider: ClientProvider | StreamProvider = ClientProvider(device, key)
+        else:
+            (frame,) = channel.recv("session", [SESSION_BYTES], round=False)
+            dealer = stack.enter_context(open_dealer())
+            provider = StreamProvider(device, _key(dealer, bytes(frame)), dealer, material_limit)
+        yield Party(rank, device, provider, channel, Prg(device))
+
+
+def _key(dealer: Channel, name: bytes) -> bytes:
+    handshake(dealer, dealer_agreement())
+    return request_key(dealer, name)
