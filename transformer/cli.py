@@ -1,0 +1,266 @@
+"""The command line: fastlmpi demo | keygen | dealer | serve | query | plan | doctor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gpu_ss.backend import BackendError
+from gpu_ss.errors import SharingError
+from net import NetError
+from transformer.errors import ModelError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+HELP = """Private transformer inference between two parties.
+
+A client has a text, a server has a model's weights. They run two processes; only the client learns the
+result, and neither sees the other's data. A third process, the dealer, supplies random numbers: it sees no
+input, and must not collude with either.
+
+\b
+Try it on this machine:       fastlmpi demo
+On three machines:            fastlmpi keygen keys --name server   (each party once, then swap the .pub files)
+                              fastlmpi dealer --dealer tcp://*:5702
+                              fastlmpi serve  --server tcp://*:5701 --dealer tcp://DEALER:5702 --model DIR
+                              fastlmpi query  --server tcp://SERVER:5701 --dealer tcp://DEALER:5702 --text "..."
+What works here:              fastlmpi doctor
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with any of the settings below.")]
+Keys = Annotated[
+    Path | None, typer.Option(help="Folder with this party's ROLE.key and the peers' .pub files.")
+]
+ServerAddress = Annotated[str | None, typer.Option(help="The server's address; tcp://*:PORT to listen.")]
+DealerAddress = Annotated[str | None, typer.Option(help="The dealer's address; tcp://*:PORT to listen.")]
+Model = Annotated[str | None, typer.Option(help="HuggingFace folder or hub name [default: demo model].")]
+TaskName = Annotated[str | None, typer.Option(help="features, embedding, classification or masked-lm.")]
+BackendName = Annotated[str | None, typer.Option(help="auto, cpu, cuda or reference.")]
+Weights = Annotated[str | None, typer.Option(help="private (to the server) or public (both hold the model).")]
+Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="A text; repeat for a batch.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")]
+PadTo = Annotated[int | None, typer.Option(help="Pad to this many tokens, to hide the length.")]
+Once = Annotated[bool, typer.Option("--once", help="Stop after one session.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def _clear_errors(command: Callable[P, T]) -> Callable[P, T]:
+    """Errors made for people end the program with their message and exit code 1."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (ModelError, SharingError, NetError, BackendError) as error:
+            Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except MemoryError:
+            Console(stderr=True).print("error: out of memory; use a smaller batch or material_limit_mb")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@app.command()
+@_clear_errors
+def demo(
+    model: Model = None,
+    text: Texts = None,
+    task: TaskName = None,
+    backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
+    trust: Annotated[str, typer.Option(help="Who makes the correlations: dealer.")] = "dealer",
+    weights: Annotated[str, typer.Option(help="private or public.")] = "private",
+    pad_to: PadTo = None,
+    json_file: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run client, server and dealer on this machine, on real text, and compare with the clear-text model."""
+    from transformer.demo import run_demo
+
+    result = run_demo(model, text, task, backend, trust, weights, pad_to, quiet)
+    result.show(Console())
+    if json_file is not None:
+        result.write(json_file)
+
+
+@app.command()
+@_clear_errors
+def keygen(
+    directory: Annotated[Path, typer.Argument(help="Folder for the key files (made if needed).")],
+    name: Annotated[list[str] | None, typer.Option(help="Whose keys: client, server, dealer.")] = None,
+) -> None:
+    """Make key pairs: NAME.key stays with its party, NAME.pub goes to the peers.
+
+    Without --name it makes all three, which is only for trying things out on one machine.
+    """
+    from net import generate
+
+    for role in name or ["client", "server", "dealer"]:
+        generate(directory, role)
+        typer.echo(f"{directory / f'{role}.key'} (secret, stays with the {role})")
+        typer.echo(f"{directory / f'{role}.pub'} (give it to the others)")
+
+
+@app.command()
+@_clear_errors
+def dealer(
+    settings: SettingsFile = None,
+    keys: Keys = None,
+    dealer: DealerAddress = None,
+    allow: Allow = None,
+    backend: BackendName = None,
+    recv_timeout_s: Timeout = None,
+    once: Once = False,
+) -> None:
+    """Serve correlated random numbers to clients and their server. Sees shapes, never data."""
+    from transformer.programs import run_dealer
+
+    run_dealer(_settings(settings, locals()), once)
+
+
+@app.command()
+@_clear_errors
+def serve(
+    settings: SettingsFile = None,
+    keys: Keys = None,
+    server: ServerAddress = None,
+    dealer: DealerAddress = None,
+    allow: Allow = None,
+    model: Model = None,
+    task: TaskName = None,
+    weights: Weights = None,
+    backend: BackendName = None,
+    recv_timeout_s: Timeout = None,
+    once: Once = False,
+) -> None:
+    """Serve a model to clients, one after the other. The weights stay here (or are public by choice)."""
+    from transformer.programs import run_server
+
+    run_server(_settings(settings, locals()), once)
+
+
+@app.command()
+@_clear_errors
+def query(
+    text: Texts = None,
+    settings: SettingsFile = None,
+    keys: Keys = None,
+    server: ServerAddress = None,
+    dealer: DealerAddress = None,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or hub name with the tokenizer (and config).")
+    ] = None,
+    compare: Annotated[bool, typer.Option(help="Also run --model in clear here and compare.")] = False,
+    weights: Weights = None,
+    backend: BackendName = None,
+    pad_to: PadTo = None,
+    recv_timeout_s: Timeout = None,
+    json_file: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Ask a server about texts it will not see."""
+    from transformer.programs import run_query
+
+    result = run_query(_settings(settings, locals()), text or [], compare, pad_to, quiet)
+    result.show(Console())
+    if json_file is not None:
+        result.write(json_file)
+
+
+@app.command()
+@_clear_errors
+def plan(
+    model: Model = None,
+    task: TaskName = None,
+    batch: Annotated[int, typer.Option(help="Texts per query.")] = 1,
+    length: Annotated[int, typer.Option(help="Padded tokens per text.")] = 128,
+    weights: Annotated[str, typer.Option(help="private or public.")] = "private",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What a query of that shape will cost: rounds and bytes, before anything runs."""
+    from transformer.model import PrivateModel
+
+    loaded = PrivateModel.load(model, task, weights == "public")  # type: ignore[arg-type]
+    found = loaded.plan(batch, length)
+    if as_json:
+        typer.echo(json.dumps(found.summary(), indent=1))
+        return
+    Console().print(_plan_table(loaded.card.name, found))
+
+
+def _plan_table(name: str, found: Any) -> Table:
+    from transformer.results import megabytes
+
+    summary = found.summary()
+    caption = (
+        f"{summary['rounds']} online rounds; set-up {megabytes(summary['setup_bytes'])} once per session; "
+        f"dealer to server {megabytes(summary['dealer_bytes'])} per query"
+    )
+    shape = f"batch {summary['batch']} x {summary['length']} tokens, {summary['weights']} weights"
+    table = Table(title=f"{name}: {shape}", caption=caption)
+    for column in ("step", "messages", "client sends", "server sends"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    for tag, row in sorted(found.query.tags.items(), key=lambda kv: -sum(kv[1].sent)):
+        table.add_row(tag, str(row.messages), *(megabytes(s) for s in row.sent))
+    table.add_row(
+        "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
+    )
+    return table
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what works, and what to install. Exit code 1 if a needed part is broken."""
+    from transformer.doctor import broken, examine
+
+    findings = examine()
+    table = Table(title="fastlmpi doctor")
+    for column in ("", "part", "found", "advice"):
+        table.add_column(column)
+    for f in findings:
+        mark = "ok" if f.ok else ("BROKEN" if f.needed else "--")
+        table.add_row(mark, f.what, f.detail, "" if f.ok else f.advice)
+    Console().print(table)
+    failed = broken(findings)
+    if failed:
+        Console(stderr=True).print("needed and broken: " + ", ".join(f.what for f in failed))
+        raise typer.Exit(1)
+
+
+def _settings(file: Path | None, given: dict[str, Any]) -> Any:
+    """Settings from the file and the options that were given (those named like a setting)."""
+    from transformer.settings import Settings, load_settings
+
+    found = load_settings(file, {k: v for k, v in given.items() if k in Settings.model_fields})
+    found.apply_threads()
+    return found
+
+
+def main() -> None:
+    """Entry point of the `fastlmpi` command."""
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The client's side of private inference: its text never leaves it except as masked shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ss.session import Opener, joined
+from net import handshake
+from transformer.encoder import Encoder
+from transformer.errors import InputError, MalformedModel
+from transformer.inference import Tokens, infer
+from transformer.model import ModelCard, PrivateModel, plan_for
+from transformer.session import (
+    Clock,
+    Progress,
+    RunReport,
+    Timing,
+    agreement,
+    hear,
+    no_progress,
+    say,
+)
+from transformer.setup import from_words, nothing, set_up, set_up_public
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Outputs of a query by name, and what it cost."""
+
+    outputs: dict[str, NDArray[np.float64]]
+    report: RunReport
+
+
+class Client:
+    """A session with a server. Use as a context manager; `ask` any number of queries."""
+
+    def __init__(
+        self,
+        server: Opener,
+        dealer: Opener,
+        backend: str = "auto",
+        own_model: PrivateModel | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        """`own_model`: this side's copy of the model, needed when the server's weights are public."""
+        self._progress = progress
+        self._clock = Clock()
+        with ExitStack() as stack:
+            self._server = stack.enter_context(server())
+            handshake(self._server, agreement())
+            self.card = hear(self._server, "card", ModelCard)
+            self._party = stack.enter_context(joined(0, self._server, dealer, backend))
+            self._model = self._set_up(own_model)
+            self._stack = stack.pop_all()
+
+    def _set_up(self, own: PrivateModel | None) -> Encoder:
+        numbers = self.card.numbers
+
+        def progress(done: int, total: int) -> None:
+            self._progress("setup", done, total)
+
+        with self._clock.phase(self._server, "setup"):
+            if not self.card.public_weights:
+                return set_up(self._party, numbers, nothing, progress)
+            if own is None or own.card.digest != self.card.digest:
+                raise MalformedModel(
+                    "the server's weights are public and this side needs the same ones: give --model with the "
+                    f"model {self.card.name!r}" + ("" if own is None else "; the one given differs")
+                )
+            return set_up_public(self._party, numbers, from_words(own.words))
+
+    def ask(self, tokens: Tokens) -> Answer:
+        """Run one query. The server learns its padded shape and nothing else."""
+        request = tokens.request
+        check_tokens(tokens, self.card)
+        party, channel, clock = self._party, self._server, Clock()
+        before = channel.traffic.report()
+        say(channel, "query", request)
+        plan = plan_for(self.card, request).query.moved(party.provider.taken)
+        with clock.phase(channel, "offline"):
+            self._prepare(plan.specs)
+            channel.exchange("ready", [b"client"], [6])
+        rounds = 0
+
+        def watch(tag: str) -> None:
+            nonlocal rounds
+            rounds += 1
+            self._progress("online", rounds, plan.rounds)
+
+        party.watch = watch
+        with clock.phase(channel, "online"):
+            outputs = infer(party, self._model, request, tokens)
+        other = hear(channel, "timing", Timing)
+        spent = channel.traffic.report() - before
+        report = RunReport(
+            setup_s=self._clock.seconds["setup"],
+            offline_s=max(clock.seconds["offline"], other.offline_s),
+            online_s=max(clock.seconds["online"], other.online_s),
+            setup=channel.traffic.report().phase("setup"),
+            offline=spent.phase("offline"),
+            online=spent.phase("online"),
+            dealer_bytes=other.dealer_bytes,
+            plan=plan,
+        )
+        return Answer({k: v for k, v in outputs.items() if v is not None}, report)
+
+    def _prepare(self, specs: Sequence[Any]) -> None:
+        self._party.provider.prepare(specs, lambda done, total: self._progress("offline", done, total))
+
+    def close(self) -> None:
+        """End the session."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+# -- text -------------------------------------------------------------------------------------------------
+
+
+def tokenize(
+    texts: Sequence[str | tuple[str, str]], tokenizer: Any, card: ModelCard, pad_to: int | None = None
+) -> Tokens:
+    """Token arrays of the texts (or pairs), padded to the longest or to `pad_to` tokens.
+
+    The padded length is all the server sees of their lengths. Raises InputError for empty or too long texts.
+    """
+    if not texts:
+        raise InputError("there is no text; give at least one")
+    for number, text in enumerate(texts, 1):
+        if not "".join(text).strip():
+            raise InputError(f"text {number} is empty")
+    encoded = tokenizer(list(texts), padding=True, return_tensors="np", return_token_type_ids=True)
+    ids, keep = encoded["input_ids"], encoded["attention_mask"]
+    types = encoded.get("token_type_ids", np.zeros_like(ids))
+    longest = ids.shape[1]
+    limit = min(card.arch.max_length, pad_to or card.arch.max_length)
+    if longest > limit:
+        number = int(keep.sum(axis=1).argmax()) + 1
+        raise InputError(f"text {number} has {longest} tokens, at most {limit} fit; shorten or split it")
+    if pad_to:
+        extra = ((0, 0), (0, pad_to - longest))
+        pad = getattr(tokenizer, "pad_token_id", None) or 0
+        ids = np.pad(ids, extra, constant_values=pad)
+        types, keep = np.pad(types, extra), np.pad(keep, extra)
+    return Tokens(ids.astype(np.int64), types.astype(np.int64), keep.astype(np.int64))
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except Exception as error:
+        raise MalformedModel(f"{path} has no usable tokenizer ({type(error).__name__})") from None
+
+
+def check_tokens(tokens: Tokens, card: ModelCard) -> None:
+    """The tokens fit the model. Messages name no token."""
+    arch = card.arch
+    if tokens.ids.shape[1] > arch.max_length:
+        raise InputError(f"{tokens.ids.shape[1]} tokens are too long, at most {arch.max_length} fit")
+    if tokens.ids.min() < 0 or tokens.ids.max() >= arch.vocab:
+        raise InputError(f"token ids do not fit a vocabulary of {arch.vocab}: is this the model's tokenizer?")
+    if arch.types and (tokens.types.min() < 0 or tokens.types.max() >= arch.types):
+        raise InputError(f"type ids do not fit {arch.types} types")
+    if not set(np.unique(tokens.keep)) <= {0, 1} or not tokens.keep.any(axis=1).all():
+        raise InputError("the mask must hold ones and zeros, with at least one token per text")

@@ -1,0 +1,72 @@
+"""`fastlmpi demo`: client, server and dealer as three processes on this machine."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from net import PeerGone, Program, generate, launch
+from transformer import hf
+from transformer.errors import InputError, UnsupportedModel
+from transformer.programs import run_query
+from transformer.results import Result
+from transformer.settings import Settings, load_settings
+
+TEXTS = (
+    "The patient reports chest pain and shortness of breath.",
+    "A man complains about pain in his chest.",
+    "The stock market fell sharply on Monday.",
+    "Private inference keeps the text on the client's machine.",
+)
+START_TIMEOUT_S = 120.0
+RUN_TIMEOUT_S = 3600.0
+
+
+def run_demo(
+    model: str | None,
+    texts: Sequence[str] | None,
+    task: str | None,
+    backend: str,
+    trust: str,
+    weights: str,
+    pad_to: int | None,
+    quiet: bool,
+) -> Result:
+    """Launch dealer and server, be the client, and compare with the clear-text model."""
+    if trust != "dealer":
+        raise UnsupportedModel(f"trust {trust!r} is not built; use --trust dealer")
+    for number, text in enumerate(texts or (), 1):
+        if not text.strip():
+            raise InputError(f"text {number} is empty")
+    folder = str(hf.find_model(model).path)
+    chosen = {"model": folder, "task": task, "backend": backend, "weights": weights}
+    load_settings(None, chosen)  # a bad value is reported before anything starts
+    with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
+        keys = Path(scratch) / "keys"
+        for role in ("client", "server", "dealer"):
+            generate(keys, role)
+        return _run(chosen | {"keys": keys}, texts or TEXTS, pad_to, quiet)
+
+
+def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
+    common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
+    dealer_argv = [*_command("dealer"), *common, "--dealer", "tcp://127.0.0.1:*"]
+    with launch([Program("dealer", dealer_argv)], timeout_s=RUN_TIMEOUT_S) as running:
+        dealer = running.wait_ready("dealer", START_TIMEOUT_S)["address"]
+        argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*", "--dealer", dealer]
+        argv += ["--model", str(chosen["model"]), "--weights", str(chosen["weights"])]
+        argv += ["--task", str(chosen["task"])] if chosen["task"] else []
+        running.start(Program("server", argv))
+        server = running.wait_ready("server", START_TIMEOUT_S)["address"]
+        settings: Settings = load_settings(None, {**chosen, "server": server, "dealer": dealer})
+        try:
+            return run_query(settings, texts, True, pad_to, quiet)
+        except PeerGone:
+            running.wait()  # raises with the last words of the party that failed first
+            raise
+
+
+def _command(name: str) -> list[str]:
+    return [sys.executable, "-m", "transformer.cli", name]

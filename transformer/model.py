@@ -1,0 +1,138 @@
+"""A model ready to be served or, with public weights, to be used by both sides: load, plan, look up costs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gpu_ss.plan import Plan
+from transformer import hf
+from transformer.architecture import Architecture, Numbers, Ranges, Task
+from transformer.errors import InputError
+from transformer.inference import Request, plan_inference, plan_setup
+from transformer.parameters import Words, encode_all, fold, layout
+from transformer.ranges import check_fits, prove_ranges
+
+
+class ModelCard(BaseModel):
+    """What a server tells a client about its model: all of it public.
+
+    `public_weights`: both sides hold the model and `digest` is that of its encoded weights; otherwise the
+    weights stay secret and `digest` is empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(max_length=200)
+    arch: Architecture
+    ranges: Ranges
+    public_weights: bool = False
+    digest: str = Field(default="", max_length=64)
+
+    @property
+    def numbers(self) -> Numbers:
+        numbers = Numbers(arch=self.arch, ranges=self.ranges)
+        check_fits(numbers)
+        return numbers
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """What a query of a shape takes: the one-time set-up of a session, and the query itself.
+
+    `setup` and `query` are gpu_ss plans: correlations, rounds, payload bytes by rank and tag.
+    """
+
+    request: Request
+    public_weights: bool
+    setup: Plan
+    query: Plan
+
+    def summary(self) -> dict[str, object]:
+        """The figures people ask for."""
+        client, server = self.query.sent
+        return {
+            "batch": self.request.batch,
+            "length": self.request.length,
+            "weights": "public" if self.public_weights else "private",
+            "rounds": self.query.rounds,
+            "online_bytes_client": client,
+            "online_bytes_server": server,
+            "dealer_bytes": self.query.offline_bytes,
+            "setup_bytes": sum(self.setup.sent),
+        }
+
+
+@dataclass(frozen=True)
+class PrivateModel:
+    """An encoder with its weights encoded once."""
+
+    card: ModelCard
+    words: dict[str, Words]
+
+    def __repr__(self) -> str:
+        return f"PrivateModel({self.card.name!r}, words=<hidden>)"
+
+    @staticmethod
+    def load(
+        name: str | Path | None = None, task: Task | None = None, public_weights: bool = False
+    ) -> PrivateModel:
+        """Read a HuggingFace folder (or hub name; None: the demo model), prove its ranges, encode its weights.
+
+        Raises ModelNotFound, UnsupportedModel, MalformedModel, RangeTooSmall.
+        """
+        folder = hf.find_model(name)
+        arch = hf.read_architecture(folder, task)
+        weights = hf.read_weights(folder)
+        hf.check_weights(weights, arch)
+        folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
+        ranges = prove_ranges(folded, arch)
+        words = encode_all(folded, Numbers(arch=arch, ranges=ranges))
+        digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if public_weights else ""
+        card = ModelCard(
+            name=folder.name, arch=arch, ranges=ranges, public_weights=public_weights, digest=digest
+        )
+        return PrivateModel(card, words)
+
+    @property
+    def numbers(self) -> Numbers:
+        return self.card.numbers
+
+    def plan(self, batch: int = 1, length: int = 128) -> InferencePlan:
+        """Correlations, rounds and bytes of a query before it starts; the run is checked against it."""
+        request = Request(batch=batch, length=length)
+        check_request(request, self.card)
+        return plan_for(self.card, request)
+
+
+MAX_TOKENS = 1 << 16  # per query
+
+
+def check_request(request: Request, card: ModelCard) -> None:
+    """A query's public shape is one this model accepts."""
+    if request.length > card.arch.max_length:
+        raise InputError(f"{request.length} tokens are too long, at most {card.arch.max_length} fit")
+    if request.batch * request.length > MAX_TOKENS:
+        raise InputError(f"a query has at most {MAX_TOKENS} tokens; send smaller batches")
+
+
+@lru_cache(maxsize=32)
+def plan_for(card: ModelCard, request: Request) -> InferencePlan:
+    """The plan of a query (its correlations numbered right after the set-up's)."""
+    numbers, public = card.numbers, card.public_weights
+    setup = plan_setup(0, numbers, public)
+    query = plan_inference(0, numbers, request, public, setup.plan.taken)
+    return InferencePlan(request, public, setup.plan, query)
+
+
+def weights_digest(words: dict[str, Words], numbers: Numbers) -> str:
+    """SHA-256 of the encoded tensors in layout order."""
+    digest = hashlib.sha256()
+    for slot in layout(numbers):
+        digest.update(slot.name.encode())
+        digest.update(words[slot.name].tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,164 @@
+"""The party programs behind the commands: sockets, keys, loops, logs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gpu_ss.backend import get_backend
+from gpu_ss.errors import SharingError
+from net import Channel, Listener, NetError, connect, report_ready
+from transformer import hf
+from transformer.client import Client, load_tokenizer, tokenize
+from transformer.dealer import Dealer
+from transformer.errors import ModelError
+from transformer.model import PrivateModel
+from transformer.reference import load_reference, run_reference
+from transformer.results import Result
+from transformer.server import Server
+from transformer.session import Progress as OnProgress
+from transformer.session import no_progress
+from transformer.settings import Settings
+
+STAGES = {
+    "setup": "set-up: weights under masks",
+    "offline": "offline: correlations",
+    "online": "online: rounds",
+}
+
+
+def run_dealer(settings: Settings, once: bool) -> None:
+    """The dealer: one visit after the other. `once`: until the first server has left."""
+    dealer = Dealer(get_backend(settings.backend), _log)
+    with Listener(
+        settings.dealer, settings.own_keys("dealer"), settings.visitors(), settings.zmq
+    ) as listener:
+        _announce("dealer", listener.address)
+        _accept_for_ever(listener, dealer.serve, 2 if once else None)
+
+
+def run_server(settings: Settings, once: bool) -> None:
+    """The server: loads its model, then one session after the other."""
+    keys, peers, dealer_key = settings.own_keys("server"), settings.clients(), settings.peer_key("dealer")
+    model = PrivateModel.load(settings.model, settings.task, settings.weights == "public")
+    _log(f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}")
+
+    def open_dealer() -> Channel:
+        return connect(settings.dealer, keys, dealer_key, settings.zmq)
+
+    server = Server(model, open_dealer, settings.backend, settings.material_limit_mb << 20, log=_log)
+    with Listener(settings.server, keys, peers, settings.zmq) as listener:
+        _announce("server", listener.address)
+        _accept_for_ever(listener, server.serve, 1 if once else None)
+
+
+def _accept_for_ever(listener: Listener, serve: Callable[[Channel], object], visits: int | None) -> None:
+    """Serve visits; one that fails is logged and the next one is served. With `visits` set, a failure ends
+    the program instead."""
+    done = 0
+    while visits is None or done < visits:
+        channel = listener.accept()
+        try:
+            serve(channel)
+        except (NetError, SharingError, ModelError) as error:
+            if visits is not None:
+                raise
+            _log(f"{channel.peer}: session failed: {error}")
+        done += 1
+
+
+def run_query(
+    settings: Settings, texts: Sequence[str], compare: bool, pad_to: int | None, quiet: bool
+) -> Result:
+    """The client: one session with one query."""
+    keys = settings.own_keys("client")
+    server_key, dealer_key = settings.peer_key("server"), settings.peer_key("dealer")
+
+    def open_server() -> Channel:
+        return connect(settings.server, keys, server_key, settings.zmq)
+
+    def open_dealer() -> Channel:
+        return connect(settings.dealer, keys, dealer_key, settings.zmq)
+
+    return ask(open_server, open_dealer, settings, texts, compare, pad_to, quiet)
+
+
+def ask(
+    open_server: Callable[[], Channel],
+    open_dealer: Callable[[], Channel],
+    settings: Settings,
+    texts: Sequence[str],
+    compare: bool,
+    pad_to: int | None,
+    quiet: bool,
+) -> Result:
+    """One query through open channels: tokenize, ask, compare if wanted."""
+    folder = hf.find_model(settings.model)
+    tokenizer = load_tokenizer(folder.path)
+    public = settings.weights == "public"
+    own = PrivateModel.load(settings.model, settings.task, True) if public else None
+    with (
+        progress_bars(quiet) as progress,
+        Client(open_server, open_dealer, settings.backend, own, progress) as client,
+    ):
+        card = client.card
+        tokens = tokenize(texts, tokenizer, card, pad_to)
+        answer = client.ask(tokens)
+    reference = None
+    if compare:
+        reference = run_reference(load_reference(folder, card.arch), card.arch, tokens)
+    backend = get_backend(settings.backend).name
+    return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.public_weights)
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[OnProgress]:
+    """Bars on stderr, one per stage; silent when asked to or when nobody watches."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield no_progress if quiet else _Milestones(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, object] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
+            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield update
+
+
+class _Milestones:
+    """For logs: a line when a stage is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._start = time.perf_counter()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if done == total:
+            self._console.print(
+                f"{STAGES.get(stage, stage)}: done after {time.perf_counter() - self._start:.1f} s"
+            )
+
+
+def _announce(role: str, address: str) -> None:
+    _log(f"{role} listens at {address}")
+    report_ready({"address": address})
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,114 @@
+"""The clear-text model in torch, as HuggingFace runs it: what the private result is compared with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformer.architecture import Architecture
+from transformer.hf import ModelFolder, read_weights
+from transformer.inference import Tokens
+
+Real = NDArray[np.float64]
+CLASSES = {
+    "features": "BertModel",
+    "embedding": "BertModel",
+    "classification": "BertForSequenceClassification",
+    "masked-lm": "BertForMaskedLM",
+}
+
+
+def load_reference(folder: ModelFolder, arch: Architecture) -> Any:
+    """The torch model of that task, in evaluation mode."""
+    import transformers
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    config = transformers.AutoConfig.from_pretrained(folder.path, num_labels=len(arch.labels) or 2)
+    model = getattr(transformers, CLASSES[arch.task])(config)
+    _fill(model, folder, arch)
+    return model.eval()
+
+
+def _fill(model: Any, folder: ModelFolder, arch: Architecture) -> None:
+    """Weights by our own reader, so that all formats it knows (old names, plain .bin) work here too."""
+    import torch
+
+    own = {name: torch.from_numpy(value).float() for name, value in read_weights(folder).items()}
+    state = model.state_dict()
+    for name in state:
+        source = name.removeprefix("bert.")
+        if source == "cls.predictions.decoder.weight":
+            source = "embeddings.word_embeddings.weight"
+        if source == "cls.predictions.decoder.bias":
+            source = "cls.predictions.bias"
+        if source in own:
+            state[name] = own[source]
+    model.load_state_dict(state)
+
+
+def run_reference(model: Any, arch: Architecture, tokens: Tokens) -> dict[str, Real]:
+    """The outputs of the private inference, in clear, by the same names."""
+    import torch
+
+    types = torch.from_numpy(tokens.types) if arch.types else None
+    with torch.no_grad():
+        result = model(
+            input_ids=torch.from_numpy(tokens.ids),
+            attention_mask=torch.from_numpy(tokens.keep),
+            token_type_ids=types,
+        )
+    if arch.task in ("classification", "masked-lm"):
+        return {"logits": result.logits.double().numpy()}
+    hidden = result.last_hidden_state.double().numpy()
+    if arch.task == "embedding":
+        return {"embedding": pool(hidden, tokens.keep, arch)}
+    outputs = {"last_hidden_state": hidden}
+    if arch.uses_pooler:
+        outputs["pooler_output"] = result.pooler_output.double().numpy()
+    return outputs
+
+
+def pool(hidden: Real, keep: NDArray[np.int64], arch: Architecture) -> Real:
+    """Sentence vectors from hidden states, as sentence-transformers makes them."""
+    if arch.pooling == "cls":
+        vectors = hidden[:, 0]
+    else:
+        weights = keep[:, :, None].astype(np.float64)
+        vectors = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+    if arch.normalise:
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+# -- comparison ------------------------------------------------------------------------------------------
+
+
+def cosines(a: Real, b: Real) -> list[float]:
+    """Cosine of each row of two [batch, ...] arrays (rows flattened)."""
+    x, y = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    return [float(c) for c in (x * y).sum(axis=1) / np.where(norms == 0, 1, norms)]
+
+
+def similarity(vectors: Real) -> Real:
+    """Cosines of all pairs of rows."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(unit @ unit.T, np.float64)
+
+
+def tokens_only(outputs: Real, keep: NDArray[np.int64]) -> Real:
+    """[batch, length, ...] without what stands at padding (set to 0)."""
+    return outputs * keep.reshape(*keep.shape, *[1] * (outputs.ndim - 2))
+
+
+def masked_words(tokens: Tokens, logits: Real, tokenizer: Any) -> Sequence[list[str]]:
+    """For masked-lm: the likeliest word at each [MASK], per text."""
+    mask = tokenizer.mask_token_id
+    return [
+        [tokenizer.decode([int(logits[i, j].argmax())]).strip() for j in np.flatnonzero(row == mask)]
+        for i, row in enumerate(tokens.ids)
+    ]

@@ -1,0 +1,100 @@
+"""Settings of the programs: from one TOML file, from the command line, or the defaults here.
+
+LOCAL ones may differ between the parties (backend, threads, timeouts, limits, addresses); what both must
+agree on is fixed by the version and the model and checked in the handshake. There are no security knobs.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
+from transformer.errors import ModelError
+
+Backend = Literal["auto", "cpu", "cuda", "reference"]
+
+
+class SettingsError(ModelError, ValueError):
+    """A setting is unknown or has a bad value."""
+
+
+class Settings(BaseModel):
+    """All settings; each program uses those it needs, so one file can serve all parties.
+
+    keys: folder with this party's ROLE.key and the peers' .pub files. server, dealer: addresses, for those who
+    connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
+    clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
+    model). weights: "private" to the server or "public". recv_timeout_s: how long to wait for a sign of life
+    of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
+    server keeps in memory before it starts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: Path = Path("keys")
+    server: str = "tcp://127.0.0.1:5701"
+    dealer: str = "tcp://127.0.0.1:5702"
+    allow: tuple[Path, ...] = ()
+    model: str | None = None
+    task: Literal["features", "embedding", "classification", "masked-lm"] | None = None
+    weights: Literal["private", "public"] = "private"
+    backend: Backend = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    connect_timeout_s: float = Field(default=30.0, gt=0)
+    recv_timeout_s: float = Field(default=300.0, gt=0)
+    material_limit_mb: int = Field(default=2048, ge=1)
+
+    @property
+    def zmq(self) -> ZmqSettings:
+        """Timeouts of the sockets."""
+        return ZmqSettings(
+            connect_timeout_s=self.connect_timeout_s,
+            recv_timeout_s=self.recv_timeout_s,
+            send_timeout_s=self.recv_timeout_s,
+        )
+
+    def own_keys(self, role: str) -> KeyPair:
+        """This party's key pair."""
+        return load_keys(self.keys / f"{role}.key")
+
+    def peer_key(self, role: str) -> PublicKey:
+        """The public key of a peer."""
+        return load_public(self.keys / f"{role}.pub")
+
+    def clients(self) -> tuple[PublicKey, ...]:
+        """Who may use the server."""
+        return load_authorised(*(self.allow or (self.keys / "client.pub",)))
+
+    def visitors(self) -> tuple[PublicKey, ...]:
+        """Who may use the dealer: the clients and the server."""
+        return load_authorised(*(self.allow or (self.keys / "client.pub", self.keys / "server.pub")))
+
+    def apply_threads(self) -> None:
+        """Limit the CPU backend's threads (before its first use)."""
+        if self.threads is not None:
+            os.environ["FASTLMPI_THREADS"] = str(self.threads)
+
+
+def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:
+    """Settings from a TOML file (if given) with the command line's values on top."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SettingsError(f"there is no settings file {file}") from None
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{file}: {error}") from None
+    values |= {k: v for k, v in overrides.items() if v not in (None, [], ())}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(Settings.model_fields)
+        raise SettingsError(f"setting {where!r}: {first['msg'].lower()}. Known settings: {known}") from None
