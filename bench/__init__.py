@@ -1,0 +1,1 @@
+"""Benchmarks: the same commands for CPU and GPU, real processes over real sockets. See docs/benchmarks.md."""

@@ -1,0 +1,84 @@
+"""What is measured: something both parties set up once and run several times.
+
+A job is built on both sides from the same public description (a name and JSON parameters), so the worker
+process needs nothing else. Test inputs are shared from a seed both know: this is a bench, not a deployment.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.rows import Row
+from gpu_ss.fixed import encode
+from gpu_ss.party import Party, Steps
+from gpu_ss.plan import Plan
+from gpu_ss.ring import Array, Ring
+from gpu_ss.values import AShare
+
+Real = NDArray[np.float64]
+
+
+class Job(ABC):
+    """One measurable thing. `name`, `shape`, `ring_bits`, `frac_bits` go into its row."""
+
+    registry: ClassVar[dict[str, type[Job]]] = {}
+    bench: ClassVar[str]
+
+    name: str
+    shape: Sequence[int]
+    ring_bits: int | None = None
+    frac_bits: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        Job.registry[cls.__name__] = cls
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Parameters from which the other side builds the same job."""
+
+    def plan_setup(self, rank: int) -> Plan:
+        """The correlations of `set_up`."""
+        return Plan(0)
+
+    def set_up(self, party: Party) -> None:
+        """What happens once per session (weights)."""
+        return
+
+    @abstractmethod
+    def plan(self, rank: int) -> Plan:
+        """The plan of one run, numbered after the set-up's."""
+
+    @abstractmethod
+    def run(self, party: Party) -> Any:
+        """One run: the timed part."""
+
+    @abstractmethod
+    def errors(self, party: Party, result: Any) -> tuple[float, float] | None:
+        """Reveal the result to rank 0 and compare it with float: (max, mean) absolute error there."""
+
+    def decorate(self, row: Row) -> Row:
+        """Add what is special to this job's row."""
+        return row
+
+
+def test_share(party: Party, values: Real, ring: Ring, frac_bits: int, seed: int) -> AShare:
+    """A sharing both parties derive from a seed (planning: shapes only)."""
+    words = encode(values, ring, frac_bits)
+    random = np.random.default_rng(seed).integers(0, 2**64, words.shape, dtype=np.uint64)
+    mine = random if party.rank == 0 else words - random
+    return AShare(party.backend.asarray(mine), ring, frac_bits)
+
+
+def null_share(party: Party, shape: Sequence[int], ring: Ring, frac_bits: int) -> AShare:
+    """The shape of a share, for planning."""
+    data: Array = party.backend.zeros(tuple(shape))
+    return AShare(data, ring, frac_bits)
+
+
+#: Runs a protocol on shares: (party, *shares) -> steps.
+Protocol = Callable[..., Steps[Any]]

@@ -1,0 +1,146 @@
+"""One encoder layer with random weights: the row `layer`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import erf, sqrt
+from typing import Any
+
+import numpy as np
+
+from bench.job import Job, Real, null_share, test_share
+from bench.rows import Row
+from gpu_ss.fixed import decode
+from gpu_ss.party import Party, Steps
+from gpu_ss.plan import Plan, make_plan
+from gpu_ss.protocols.io import reveal
+from gpu_ss.ring import RING64, Ring
+from gpu_ss.values import AShare
+from transformer.architecture import Architecture, Numbers, Ranges
+from transformer.encoder import Encoder, layer
+from transformer.parameters import LOG2_E, Slot, Words, encode_slot, layer_slots
+from transformer.setup import from_words, nothing, set_up, shapes_only
+
+SEED = 7
+
+
+def random_layer(arch: Architecture) -> dict[str, Real]:
+    """Folded tensors of layer 0 with the spread of trained ones (scores of a few units, unit activations)."""
+    rng = np.random.default_rng(SEED)
+    n, m = arch.hidden, arch.ffn
+    scale = LOG2_E / sqrt(arch.head_size)
+    qkv = rng.normal(0, 1.2, (n, 3 * n))
+    qkv[:, :n] *= scale
+    return {
+        "0.qkv": qkv,
+        "0.qkv.bias": rng.normal(0, 0.1, 3 * n),
+        "0.skip": np.full(n, sqrt(n)),
+        "0.output": rng.normal(0, 1 / sqrt(n), (n, n)),
+        "0.output.bias": rng.normal(0, 0.1, n),
+        "0.ffn1": rng.normal(0, 1.2, (n, m)),
+        "0.ffn1.bias": rng.normal(0, 0.1, m),
+        "0.ffn.skip": np.full(n, sqrt(n)),
+        "0.ffn2": rng.normal(0, 1 / sqrt(m), (m, n)),
+        "0.ffn2.bias": rng.normal(0, 0.1, n),
+    }
+
+
+def float_layer(arch: Architecture, w: dict[str, Real], t: Real) -> Real:
+    """The same layer in float64: normalised rows in, normalised rows out."""
+    batch, length, n = t.shape
+
+    def unit(x: Real) -> Real:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return np.asarray(centred / np.sqrt(n * (x.var(axis=-1, keepdims=True) + arch.eps)))
+
+    qkv = (t @ w["0.qkv"] + w["0.qkv.bias"]).reshape(batch, length, 3, arch.heads, arch.head_size)
+    q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+    p = np.exp2(q @ k.transpose(0, 1, 3, 2))
+    attended = (p / p.sum(axis=-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(batch, length, n)
+    t = unit(attended @ w["0.output"] + w["0.output.bias"] + t * w["0.skip"])
+    inner = t @ w["0.ffn1"] + w["0.ffn1.bias"]
+    inner = inner * 0.5 * (1 + np.vectorize(erf)(inner / sqrt(2)))
+    return unit(inner @ w["0.ffn2"] + w["0.ffn2.bias"] + t * w["0.ffn.skip"])
+
+
+class LayerJob(Job):
+    """A BERT-type encoder layer on random rows, weights private to the server."""
+
+    bench = "layer"
+    name = "layer"
+
+    def __init__(self, hidden: int, heads: int, ffn: int, seq: int, batch: int) -> None:
+        self.shape = (batch, seq, hidden, heads, ffn)
+        self._arch = Architecture(
+            layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=max(seq, 512), types=0,
+            eps=1e-12, activation="gelu", task="features",
+        )  # fmt: skip
+        self._numbers = Numbers(arch=self._arch, ranges=Ranges(score=12, value=6, activation=10, norm=12))
+        self._models: list[Encoder] = []
+        self._plans: dict[int, tuple[Plan, Plan]] = {}
+        self.ring_bits, self.frac_bits = self._numbers.hidden_bits, self._numbers.ACTIVATION
+
+    def describe(self) -> dict[str, Any]:
+        batch, seq, hidden, heads, ffn = self.shape
+        return {"hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch}
+
+    def _slots(self) -> list[Slot]:
+        return list(layer_slots(self._numbers))
+
+    def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
+        if rank not in self._plans:
+            made: list[Encoder] = []
+            build = lambda party: made.append(set_up(party, self._numbers, shapes_only, slots=self._slots()))  # noqa: E731
+            setup = make_plan(rank, build)
+            run = make_plan(
+                rank, lambda party: party.run(self._steps(party, made[0], *self._nulls(party))), setup.taken
+            )
+            self._plans[rank] = setup, run
+        return self._plans[rank]
+
+    def plan_setup(self, rank: int) -> Plan:
+        return self._both_plans(rank)[0]
+
+    def plan(self, rank: int) -> Plan:
+        return self._both_plans(rank)[1]
+
+    def set_up(self, party: Party) -> None:
+        source = nothing
+        if party.rank == 1:
+            folded = random_layer(self._arch)
+            words: dict[str, Words] = {s.name: encode_slot(folded[s.name], s) for s in self._slots()}
+            source = from_words(words)
+        self._models = [set_up(party, self._numbers, source, slots=self._slots())]
+        self._t = test_share(party, self._rows(), RING64, self._numbers.unit_frac, 1)
+        self._keep = test_share(party, np.ones(self.shape[:2]), RING64, 0, 2)
+
+    def _rows(self) -> Real:
+        batch, seq, hidden = self.shape[:3]
+        x = np.random.default_rng(3).normal(0, 1, (batch, seq, hidden))
+        return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
+
+    def _nulls(self, party: Party) -> tuple[AShare, AShare]:
+        batch, seq, hidden = self.shape[:3]
+        rows = null_share(party, (batch, seq, hidden), RING64, self._numbers.unit_frac)
+        return rows, null_share(party, (batch, seq), RING64, 0)
+
+    def _steps(self, party: Party, model: Encoder, t: AShare, keep: AShare) -> Steps[AShare]:
+        return layer(party, model, "0", t, keep)
+
+    def run(self, party: Party) -> Any:
+        return party.run(self._steps(party, self._models[0], self._t, self._keep))
+
+    def errors(self, party: Party, result: Any) -> tuple[float, float] | None:
+        words = reveal(party, result, 0)
+        if words is None:
+            return None
+        found = decode(party.backend.to_host(words), Ring(result.ring.bits), result.frac_bits)
+        expected = float_layer(self._arch, random_layer(self._arch), self._rows())
+        error = np.abs(found - expected) * sqrt(self._arch.hidden)  # of LayerNorm's output, gamma 1
+        return float(error.max()), float(error.mean())
+
+    def decorate(self, row: Row) -> Row:
+        from resource import RUSAGE_SELF, getrusage
+
+        peak = getrusage(RUSAGE_SELF).ru_maxrss * 1024
+        return replace(row, extra=row.extra | {"peak_memory_bytes_rank0": peak})
