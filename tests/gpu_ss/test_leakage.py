@@ -1,0 +1,149 @@
+"""What leaves a party is uniform in its group, whatever the secret; sizes and order never depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpu_ss.functions.activation import activation, relu
+from gpu_ss.functions.exp import exp
+from gpu_ss.functions.inverse import rsqrt
+from gpu_ss.functions.layernorm import unit_rows
+from gpu_ss.functions.maximum import argmax
+from gpu_ss.functions.softmax import softmax
+from gpu_ss.party import Item, Party, Round
+from gpu_ss.protocols.arith import affine, matmul, mul, open_static, powers
+from gpu_ss.protocols.compare import ge_public
+from gpu_ss.protocols.convert import a2b
+from gpu_ss.protocols.io import private
+from gpu_ss.protocols.select import b2a, inject
+from gpu_ss.protocols.trunc import truncate
+from gpu_ss.ring import RING64, Ring
+from gpu_ss.simulate import simulate
+from tests.support.protocols import bit_share, host, real_share
+
+RUNS = 12
+N = 96
+
+#: A protocol run on secret numbers `x` [N]; shares are fresh at every call.
+Run = Callable[[Party, Any], Any]
+
+
+def secret(party: Party, x: Any, ring: Ring = RING64, frac_bits: int = 16) -> Any:
+    return real_share(party, x, ring, frac_bits)
+
+
+def _weights(party: Party, x: Any) -> Any:
+    words = party.backend.asarray(np.rint(np.abs(x).reshape(8, 12)).astype(np.uint64))
+    mine = words if party.rank == 1 else None
+    return open_static(party, private(party, 1, mine, (8, 12), RING64, 0))
+
+
+RUNS_BY_NAME: dict[str, Run] = {
+    "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
+    "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
+    "matmul": lambda p, x: matmul(p, secret(p, x).reshape(8, 12), secret(p, x).reshape(12, 8)),
+    "weights": _weights,
+    "affine": lambda p, x: affine(p, secret(p, x).reshape(12, 8), _weights(p, x)),
+    "truncate": lambda p, x: truncate(p, secret(p, x), 16),
+    "compare": lambda p, x: ge_public(p, secret(p, x, Ring(50)), 5),
+    "a2b": lambda p, x: a2b(p, secret(p, x)),
+    "b2a": lambda p, x: b2a(p, bit_share(p, x > 0), Ring(30)),
+    "inject": lambda p, x: inject(p, bit_share(p, x > 0), secret(p, x)),
+    "relu": lambda p, x: relu(p, secret(p, x)),
+    "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
+    "exp": lambda p, x: exp(p, secret(p, x)),
+    "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
+    "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
+    "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),
+}
+SECRETS = {"zeros": np.zeros(N), "large": np.where(np.arange(N) % 2, 2.0**24, -(2.0**24)), "ones": np.ones(N)}
+
+
+class Spy:
+    """Collects what rank `rank` sends and what both learn, item by item."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, bool, np.ndarray[Any, Any]]] = []
+
+    def watch(self, party: Party) -> None:
+        original = party.exchange
+
+        def exchange(request: Round) -> list[Any]:
+            opened = original(request)
+            for item, words in zip(request.items, opened, strict=True):
+                self._note(request.tag, item, words, party)
+            return opened
+
+        party.exchange = exchange  # type: ignore[method-assign]
+
+    def _note(self, tag: str, item: Item, words: Any, party: Party) -> None:
+        learnt = words if item.sender is None else item.data if item.sender == party.rank else words
+        self.seen.append((tag, item.bits, item.xor, host(learnt).reshape(-1)))
+
+
+def observe(run: Run, x: Any) -> list[list[tuple[str, int, bool, Any]]]:
+    """RUNS executions with fresh randomness: what is opened in each."""
+    executions = []
+    for _ in range(RUNS):
+        spy = Spy()
+
+        def both(party: Party, spy: Spy = spy) -> Any:
+            if party.rank == 0:
+                spy.watch(party)
+            return run(party, x)
+
+        simulate(both, ("reference", "reference"))
+        executions.append(spy.seen)
+    return executions
+
+
+@pytest.mark.parametrize("name", sorted(RUNS_BY_NAME))
+def test_everything_opened_is_uniform_in_its_ring(name: str) -> None:
+    """Every bit position of every opened item is a fair coin, for extreme secrets alike.
+
+    Pooled over runs and elements a bit position has at least 100 samples; the mean of fair coins leaves
+    0.5 +- 5.5 / sqrt(4 samples) once in 2 * 10^7 positions.
+    """
+    for label, x in SECRETS.items():
+        executions = observe(RUNS_BY_NAME[name], x)
+        for item in range(len(executions[0])):
+            tag, bits, _, _ = executions[0][item]
+            words = np.concatenate([e[item][3] for e in executions])
+            for bit in range(bits):
+                values = (words >> np.uint64(bit)) & np.uint64(1)
+                samples = values.size
+                if samples < 100:
+                    continue
+                bound = 5.5 / np.sqrt(4 * samples)
+                assert abs(values.mean() - 0.5) < bound, (
+                    f"{name}, {label} secrets: bit {bit} of {tag!r} is biased"
+                )
+
+
+@pytest.mark.parametrize("name", sorted(RUNS_BY_NAME))
+def test_messages_do_not_depend_on_secrets(name: str) -> None:
+    shapes = set()
+    for x in SECRETS.values():
+        run = simulate(lambda p, x=x: RUNS_BY_NAME[name](p, x), ("reference", "reference"))
+        shapes.add(tuple((row.tag, row.sent, row.received) for row in run.traffic[0].table()))
+    assert len(shapes) == 1
+
+
+def test_the_spy_would_notice() -> None:
+    """The uniformity test fails for a protocol that opens an unmasked, or too narrowly masked, value."""
+
+    def leaky(party: Party, x: Any) -> Any:
+        share = secret(party, x)
+        narrow = party.backend.asarray(np.random.default_rng().integers(0, 2**30, N, dtype=np.uint64))
+        masked = share.data + (narrow if party.rank == 0 else narrow * np.uint64(0))
+        (words,) = party.exchange(Round("leak", (Item(masked, (N,), 64),)))
+        return words
+
+    executions = observe(leaky, SECRETS["zeros"])
+    words = np.concatenate([e[0][3] for e in executions])
+    assert ((words >> np.uint64(50)) & np.uint64(1)).mean() == 0.0

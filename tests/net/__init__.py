@@ -1,0 +1,1 @@
+"""Tests of `net`: real sockets and real processes where it matters, and no fixed ports."""

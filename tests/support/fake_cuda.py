@@ -1,0 +1,195 @@
+"""The device side of `fake_cupy`: devices, streams, and kernels compiled by g++ as serial SIMT code."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import types
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_SIGNATURE = re.compile(r"^KERNEL (\w+)\(([^)]*)\)", re.MULTILINE)
+_SIZES = {"u64": 8, "i64": 8, "double": 8, "u32": 4, "i32": 4, "float": 4, "u8": 1, "i8": 1}
+_FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-DSIMT=1",
+    "-nostdinc",
+    "-nostdinc++",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+]
+_SCALARS = {"u64": np.uint64, "i64": np.int64}
+
+
+class Parameter(NamedTuple):
+    """A kernel parameter as its source text declares it."""
+
+    type: str
+    pointer: bool
+    const: bool
+
+    @property
+    def code(self) -> str:
+        """The letter of `signatures.Kernel.codes`."""
+        return "p" if self.pointer else {"u64": "u", "i64": "i"}[self.type]
+
+
+def kernel_parameters(text: str) -> dict[str, list[Parameter]]:
+    """Kernel name -> parameters, read from a source text."""
+    return {name: [_parameter(p) for p in parts.split(",")] for name, parts in _SIGNATURE.findall(text)}
+
+
+def _parameter(declaration: str) -> Parameter:
+    words = declaration.replace("*", " * ").split()
+    const = words[0] == "const"
+    return Parameter(words[1] if const else words[0], "*" in words, const)
+
+
+@cache
+def _folder() -> Path:
+    """Where compiled texts go: FAKE_CUPY_CACHE, shared between processes, or a folder of this process."""
+    kept = os.environ.get("FAKE_CUPY_CACHE")
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        return Path(kept)
+    folder = Path(tempfile.mkdtemp(prefix="fake-cupy-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _compile(text: str) -> Path:
+    """The library of a kernel text. NVRTC has no standard headers, so none are in reach here either."""
+    target = _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            unit, fresh = Path(scratch, "kernel.cpp"), Path(scratch, "kernel.so")
+            unit.write_text(text)
+            subprocess.run(["g++", *_FLAGS, str(unit), "-o", str(fresh)], check=True)
+            fresh.replace(target)
+    return target
+
+
+class RawModule:
+    """Kernels of one source text."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> None:
+        if not isinstance(options, tuple) or not all(isinstance(o, str) for o in options):
+            raise TypeError("options must be a tuple of str")
+        self._code = code
+
+    def get_function(self, name: str) -> RawKernel:
+        return RawKernel(name, kernel_parameters(self._code)[name], ctypes.CDLL(str(_compile(self._code))))
+
+
+class RawKernel:
+    """One kernel: checks its arguments, then runs all items."""
+
+    def __init__(self, name: str, parameters: list[Parameter], library: ctypes.CDLL) -> None:
+        self._name = name
+        self._parameters = parameters
+        self._function = library[name]
+        self._function.restype = None
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        _check_shape("grid", grid, 2**31 - 1)
+        _check_shape("block", block, 1024)
+        if len(args) != len(self._parameters):
+            raise TypeError(f"{self._name} takes {len(self._parameters)} arguments, not {len(args)}")
+        self._check_aliasing(args)
+        self._function(*(self._argument(p, a) for p, a in zip(self._parameters, args, strict=True)))
+
+    def _argument(self, parameter: Parameter, value: Any) -> Any:
+        if not parameter.pointer:
+            if type(value) is not _SCALARS[parameter.type]:
+                raise TypeError(f"{self._name}: a {parameter.type} must be a NumPy scalar, not {type(value)}")
+            return ctypes.c_uint64(int(value) % 2**64)
+        array = _device_array(value)
+        if array.dtype.itemsize != _SIZES[parameter.type] or not array.flags.c_contiguous:
+            raise TypeError(f"{self._name}: {parameter.type}* must be a contiguous array of such words")
+        return ctypes.c_void_p(array.ctypes.data)
+
+    def _check_aliasing(self, args: tuple[Any, ...]) -> None:
+        """Pointers are __restrict__: nothing may overlap an output."""
+        pointers = [(p, _device_array(a)) for p, a in zip(self._parameters, args, strict=True) if p.pointer]
+        for k, (parameter, output) in enumerate(pointers):
+            others = [array for j, (_, array) in enumerate(pointers) if j != k]
+            if not parameter.const and any(np.may_share_memory(output, other) for other in others):
+                raise ValueError(f"{self._name}: an output overlaps another argument")
+
+
+def _device_array(value: Any) -> np.ndarray[Any, Any]:
+    """The memory of an array of the fake."""
+    array = getattr(value, "_array", None)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"a kernel takes device arrays, not {type(value)}")
+    return array
+
+
+def _check_shape(what: str, sides: tuple[int, ...], most: int) -> None:
+    if not all(type(side) is int and 1 <= side <= most for side in sides):
+        raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {what} {sides}")
+
+
+class Device:
+    """The one device, shaped like a data-centre card."""
+
+    compute_capability = "90"
+    attributes: dict[str, int] = {"MultiProcessorCount": 4}  # noqa: RUF012
+
+    def __init__(self, device: int = 0) -> None:
+        if device != 0:
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self.id = device
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def use(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Stream:
+    """Work is done when it is asked for."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+cuda = types.SimpleNamespace(
+    Device=Device,
+    Stream=Stream,
+    get_current_stream=Stream,
+    is_available=lambda: True,
+    runtime=types.SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda device: {"name": b"fake device"},
+        runtimeGetVersion=lambda: 13000,
+    ),
+)
