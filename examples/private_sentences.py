@@ -23,7 +23,9 @@ TEXTS = ["A cat sat on the mat.", "The dog ran."]
 def main(folder: str | None) -> None:
     model = PrivateModel.load(folder)
     plan = model.plan(batch=len(TEXTS), length=12).summary()
-    print(f"{model.card.name}: {plan['rounds']} rounds, {plan['online_bytes_client'] / 1e6:.1f} MB from the client")
+    print(
+        f"{model.card.name}: {plan['rounds']} rounds, {plan['online_bytes_client'] / 1e6:.1f} MB from the client"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         keys = Path(scratch)
         for name in ("client", "server", "dealer"):
@@ -33,9 +35,12 @@ def main(folder: str | None) -> None:
             dealer = running.wait_ready("dealer")["address"]
 
             def to_dealer(role: str):
-                return lambda: connect(dealer, load_keys(keys / f"{role}.key"), load_public(keys / "dealer.pub"))
+                return lambda: connect(
+                    dealer, load_keys(keys / f"{role}.key"), load_public(keys / "dealer.pub")
+                )
 
-            with Listener("tcp://127.0.0.1:*", load_keys(keys / "server.key"), [load_public(keys / "client.pub")]) as listener:
+            own, known = load_keys(keys / "server.key"), [load_public(keys / "client.pub")]
+            with Listener("tcp://127.0.0.1:*", own, known) as listener:
                 server = Server(model, to_dealer("server"))
                 thread = threading.Thread(target=lambda: server.serve(listener.accept()))
                 thread.start()

@@ -38,10 +38,11 @@ def be_a_party(name: str, keys: Path, dealer: str, bob: str | None = None) -> No
     rank = 0 if name == "alice" else 1
     with channel, joined(rank, channel, open_dealer) as party:
         fortune = party.backend.asarray(np.array([FORTUNES[name]], np.uint64))
-        mine, theirs = (
-            share(party, private(party, owner, fortune if owner == rank else None, (1,), RING64, 0)) for owner in (0, 1)
-        )
-        bit = b2a(party, ge(party, mine, theirs), Ring(1))
+        inputs = [
+            private(party, owner, fortune if owner == rank else None, (1,), RING64, 0) for owner in (0, 1)
+        ]
+        alices, bobs = (share(party, value) for value in inputs)
+        bit = b2a(party, ge(party, alices, bobs), Ring(1))
         richer = bool(party.backend.to_host(reveal(party, bit))[0])
     print(f"{name}: Alice has {'at least as much as' if richer else 'less than'} Bob", flush=True)
 

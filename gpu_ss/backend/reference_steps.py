@@ -74,7 +74,9 @@ def _binomial(n: int, k: int) -> int:
     return result
 
 
-def exp_lookup(x: Words, unit: Words, fractions: Words, frac: int, scale: int, low: int, lead: np.uint64) -> Words:
+def exp_lookup(
+    x: Words, unit: Words, fractions: Words, frac: int, scale: int, low: int, lead: np.uint64
+) -> Words:
     """Share of sigma * T(h', l): T = 2^(h' + l / 2^frac) with `scale` fractional bits, rounded.
 
     x: opened number; l its low `frac` bits, h the six bits above. `unit`: XOR share of the unit vector of

@@ -57,7 +57,11 @@ def reciprocal(party: Party, x: AShare) -> Steps[AShare]:
     return (yield from _rescaled(party, x, "reciprocal", 2 * x.frac_bits))
 
 
-@protocol(cost=lambda x: _rescaled_cost(x, "rsqrt", INVERSE_BITS - x.frac_bits - x.frac_bits // 2), paper="piecewise")
+def _rsqrt_cost(x: AShare) -> Cost:
+    return _rescaled_cost(x, "rsqrt", INVERSE_BITS - x.frac_bits - x.frac_bits // 2)
+
+
+@protocol(cost=_rsqrt_cost, paper="piecewise")
 def rsqrt(party: Party, x: AShare) -> Steps[AShare]:
     """1/sqrt(x) at x's scale (even number of fractional bits) for x > 0; x <= 0 gives the largest value,
     2^(frac_bits/2). Error: relative 3e-4 plus one unit."""
