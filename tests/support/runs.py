@@ -1,0 +1,60 @@
+"""Every protocol on small inputs, by name: what the leakage and wire tests run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpu_ss.functions.activation import activation, relu
+from gpu_ss.functions.exp import exp
+from gpu_ss.functions.inverse import rsqrt
+from gpu_ss.functions.layernorm import unit_rows
+from gpu_ss.functions.maximum import argmax
+from gpu_ss.functions.softmax import softmax
+from gpu_ss.party import Party
+from gpu_ss.protocols.arith import affine, matmul, mul, open_static, powers
+from gpu_ss.protocols.compare import ge_public
+from gpu_ss.protocols.convert import a2b
+from gpu_ss.protocols.io import private
+from gpu_ss.protocols.select import b2a, inject
+from gpu_ss.protocols.trunc import truncate
+from gpu_ss.ring import RING64, Ring
+from tests.support.protocols import bit_share, real_share
+
+N = 96
+
+#: A protocol run on secret numbers `x` [N]; shares are fresh at every call.
+Run = Callable[[Party, Any], Any]
+
+
+def secret(party: Party, x: Any, ring: Ring = RING64, frac_bits: int = 16) -> Any:
+    return real_share(party, x, ring, frac_bits)
+
+
+def _weights(party: Party, x: Any) -> Any:
+    words = party.backend.asarray(np.rint(np.abs(x).reshape(8, 12)).astype(np.uint64))
+    mine = words if party.rank == 1 else None
+    return open_static(party, private(party, 1, mine, (8, 12), RING64, 0))
+
+
+RUNS_BY_NAME: dict[str, Run] = {
+    "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
+    "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
+    "matmul": lambda p, x: matmul(p, secret(p, x).reshape(8, 12), secret(p, x).reshape(12, 8)),
+    "weights": _weights,
+    "affine": lambda p, x: affine(p, secret(p, x).reshape(12, 8), _weights(p, x)),
+    "truncate": lambda p, x: truncate(p, secret(p, x), 16),
+    "compare": lambda p, x: ge_public(p, secret(p, x, Ring(50)), 5),
+    "a2b": lambda p, x: a2b(p, secret(p, x)),
+    "b2a": lambda p, x: b2a(p, bit_share(p, x > 0), Ring(30)),
+    "inject": lambda p, x: inject(p, bit_share(p, x > 0), secret(p, x)),
+    "relu": lambda p, x: relu(p, secret(p, x)),
+    "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
+    "exp": lambda p, x: exp(p, secret(p, x)),
+    "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
+    "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
+    "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),
+}
