@@ -120,9 +120,10 @@ class Result:
         """Results beside the reference, similarity matrices, and what it cost."""
         console.print(self._comparison())
         if self.arch.task == "embedding" and len(self.texts) > 1:
-            console.print(_matrix("Sentence similarity, private", similarity(self.main)))
+            console.print("Sentence similarity, private", _matrix(similarity(self.main)), sep="\n")
             if self.main_reference is not None:
-                console.print(_matrix("Sentence similarity, clear text", similarity(self.main_reference)))
+                matrix = _matrix(similarity(self.main_reference))
+                console.print("Sentence similarity, clear text", matrix, sep="\n")
         console.print(self._costs())
 
     def _comparison(self) -> Table:
@@ -194,8 +195,8 @@ def _brief(row: Real, arch: Architecture) -> str:
     return " ".join(f"{v:+.4f}" for v in flat[:4]) + " ..."
 
 
-def _matrix(title: str, values: Real) -> Table:
-    table = Table(title=title)
+def _matrix(values: Real) -> Table:
+    table = Table()
     table.add_column("")
     for k in range(len(values)):
         table.add_column(str(k + 1), justify="right")

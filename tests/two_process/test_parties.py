@@ -251,7 +251,7 @@ def test_public_weights_between_processes(folder: Path, model: Path) -> None:
     with parties(folder, model, serve=["--weights", "public"]) as trio:
         result = trio.answer(*TEXTS, extra=["--weights", "public"])
         assert min(result["cosine"]) > 0.9999
-        assert result["setup_bytes"] == 0
+        assert result["setup_bytes"] < 2000  # greetings and the model card, no weights
         refused = trio.query(TEXTS[0])
         assert refused.returncode == 1
         assert "give --model" in refused.stderr
