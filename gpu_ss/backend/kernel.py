@@ -7,25 +7,19 @@ test.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any
-
 import numpy as np
 
 from gpu_ss.backend import checks, product
-from gpu_ss.backend.base import Backend
+from gpu_ss.backend.kernel_circuits import CircuitKernels
+from gpu_ss.backend.kernel_steps import StepKernels
 from gpu_ss.ring import WORD, Array, word_count
 
 _KEY_WORDS = np.dtype("<u8")
 _TILE = 4  # matmul.cu computes tiles of this side
 
 
-class KernelBackend(Backend):
+class KernelBackend(CircuitKernels, StepKernels):
     """Operations as launches of the kernels in `signatures.KERNELS`."""
-
-    @abstractmethod
-    def _launch(self, kernel: str, n: int, *args: Any) -> None:
-        """Run `kernel` on `n` > 0 items; `args` are its arguments but the last, which is `n`."""
 
     def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
         groups = checks.keystream_groups(key, nonce, first_block, n_words)

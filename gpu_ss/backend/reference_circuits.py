@@ -51,7 +51,7 @@ def digit_compare(c: Words, basis: Words, widths: Sequence[int], lead: np.uint64
     Result [2 m - 1, V] for m digits: lt_0 .. lt_(m-1), eq_1 .. eq_(m-1). Linear in the shares, so local.
     """
     width_words = basis.shape[1]
-    number = c.reshape(c.shape[0], -1, width_words)
+    number = c.reshape(c.shape[0], c.shape[1] // max(1, width_words), width_words)
     less: list[Words] = []
     equal: list[Words] = []
     bit = plane = 0
@@ -130,7 +130,7 @@ def node(opened: Words, basis: Words, arity: int, with_eq: bool, lead: np.uint64
 
     above = _subsets([arity + j - 1 for j in range(1, arity)])
     raw = np.stack([share(t) for t in above])
-    value = (opened[0] & raw) ^ np.stack([share(t | 1) for t in above])
+    value: Words = (opened[0] & raw) ^ np.stack([share(t | 1) for t in above])
     for digit in range(1, arity):
         e_lt, e_eq = opened[digit], opened[arity + digit - 1]
         raw, above = raw[0::2], above[0::2]

@@ -118,7 +118,8 @@ def exp_finish(opened: Words, d: Words, shares: Words, look_bits: int, lead: np.
     wrapped = np.uint64(1) - (opened >> np.uint64(look_bits - 1))
     plain, gated = (s[0] * value + s[1] + wrapped * s[2] for s in (shares[:3], shares[3:]))
     chosen = plane_bits(d[0], opened.size)
-    return chosen * plain + gated - (np.uint64(2) * chosen) * gated
+    product: Words = chosen * plain + gated - (np.uint64(2) * chosen) * gated
+    return product
 
 
 def bit_products(r: Words, rho: Words, degree: int) -> Words:
@@ -131,9 +132,11 @@ def bit_products(r: Words, rho: Words, degree: int) -> Words:
 
 def row_squares(x: Words, mask: Words, lead: np.uint64) -> Words:
     """See Operations.row_squares."""
-    return (x * ((x & lead) - (mask << np.uint64(1)))).sum(axis=1)
+    sums: Words = (x * ((x & lead) - (mask << np.uint64(1)))).sum(axis=1)
+    return sums
 
 
 def row_scale(x: Words, mask: Words, y: Words, b: Words, products: Words, lead: np.uint64) -> Words:
     """See Operations.row_scale."""
-    return x * ((y & lead) - b)[:, None] - mask * y[:, None] + products
+    share: Words = x * ((y & lead) - b)[:, None] - mask * y[:, None] + products
+    return share

@@ -1,0 +1,157 @@
+"""The host side of the fused arithmetic kernels: check, allocate, launch (see kernel.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpu_ss.backend import checks
+from gpu_ss.backend.launcher import Launcher
+from gpu_ss.ring import WORD, Array, word_count
+
+_MAX_DEGREE = 4  # choose.cu is compiled for degrees 1 to 4
+_BYTES = 8
+_SUMS = 32  # partial sums per row (steps.cu)
+
+
+class StepKernels(Launcher):
+    """Planes and words, openings and corrections, fused arithmetic: see `Operations`."""
+
+    def bit_plane(self, x: Array, bit: int) -> Array:
+        self._check_operands(x=x)
+        _require(0 <= bit < WORD, f"words have no bit {bit}")
+        width = word_count(x.size, 1)
+        out = self.empty((1, width))
+        if width:
+            self._launch("bit_plane", width * _BYTES, x, out, bit, x.size)
+        return out
+
+    def plane_words(self, planes: Array, n: int) -> Array:
+        self._check_operands(planes=planes)
+        _require(planes.ndim == 2 and n >= 0, "planes must be [k, W], and n not negative")
+        count = planes.shape[0]
+        _check_shapes(planes=(planes, (count, word_count(n, 1))))
+        out = self.empty((count, n))
+        if out.size:
+            self._launch("plane_words", n, planes, out, count)
+        return out
+
+    def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
+        self._check_operands(words=words, own=own)
+        checks.unpacked(words.size, bits, own.size)
+        out = self.empty(own.shape)
+        if own.size:
+            self._launch("unpack_add", own.size, words, own, out, bits)
+        return out
+
+    def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
+        self._check_same_shape(value=value, share=share)
+        n = word_count(value.size, checks.width(bits))
+        out = self.empty(n)
+        if n:
+            self._launch("pack_difference", n, value, share, out, bits, value.size)
+        return out
+
+    def unwrap(self, x: Array, base: Array, sign: Array, product: Array, bits: int, shift: int) -> Array:
+        self._check_operands(x=x, base=base, sign=sign, product=product)
+        n = x.size
+        plane = (1, word_count(n, 1))
+        _check_shapes(x=(x, (n,)), base=(base, plane), sign=(sign, plane), product=(product, (n,)))
+        _require(0 <= shift < checks.width(bits), f"{bits} bits cannot be shifted by {shift}")
+        out = self.empty(n)
+        if n:
+            self._launch("unwrap", n, x, base, sign, product, out, bits, shift)
+        return out
+
+    def piecewise(
+        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: np.uint64
+    ) -> Array:
+        self._check_operands(x=x, bits=bits, powers=powers, products=products, coefficients=coefficients)
+        dimensions = (coefficients.ndim, powers.ndim, products.ndim)
+        _require(
+            dimensions == (2, 2, 3), f"coefficients, powers, products cannot have {dimensions} dimensions"
+        )
+        n, (terms, size), most, stride = x.size, coefficients.shape, powers.shape[0], products.shape[1]
+        degree = size - 1
+        _require(1 <= degree <= _MAX_DEGREE, f"the degree must be 1 to {_MAX_DEGREE}, not {degree}")
+        _require(most >= degree and stride > degree, f"degree {degree} needs that many powers and products")
+        _check_shapes(
+            x=(x, (n,)),
+            bits=(bits, (terms, word_count(n, 1))),
+            powers=(powers, (most, n)),
+            products=(products, (terms, stride, n)),
+        )
+        out = self.empty(n)
+        if n:
+            arrays = (x, bits, powers, products, coefficients, out)
+            self._launch("piecewise", n, *arrays, terms, degree, stride, int(lead))
+        return out
+
+    def bit_products(self, r: Array, rho: Array, degree: int) -> Array:
+        self._check_operands(r=r, rho=rho)
+        _require(rho.ndim == 2 and degree >= 0, "rho must be planes [T, W], and the degree not negative")
+        n, terms = r.size, rho.shape[0]
+        _check_shapes(r=(r, (n,)), rho=(rho, (terms, word_count(n, 1))))
+        out = self.empty((terms, degree + 1, n))
+        if out.size:
+            self._launch("bit_products", n, r, rho, out, terms, degree)
+        return out
+
+    def row_squares(self, x: Array, mask: Array, lead: np.uint64) -> Array:
+        self._check_same_shape(x=x, mask=mask)
+        rows, width = _rows(x)
+        if not x.size:
+            return self.zeros(rows)
+        sums, out = self.empty((rows, _SUMS)), self.empty(rows)
+        self._launch("row_squares", sums.size, x, mask, sums, int(lead), width)
+        self._launch("row_sums", rows, sums, out)
+        return out
+
+    def row_scale(self, x: Array, mask: Array, y: Array, b: Array, products: Array, lead: np.uint64) -> Array:
+        self._check_same_shape(x=x, mask=mask, products=products)
+        self._check_operands(y=y, b=b)
+        rows, width = _rows(x)
+        _check_shapes(y=(y, (rows,)), b=(b, (rows,)))
+        out = self.empty((rows, width))
+        if x.size:
+            self._launch("row_scale", x.size, x, mask, y, b, products, out, int(lead), width)
+        return out
+
+    def exp_lookup(
+        self, x: Array, unit: Array, fractions: Array, frac: int, scale: int, low: int, lead: np.uint64
+    ) -> Array:
+        self._check_operands(x=x, unit=unit, fractions=fractions)
+        _require(0 <= frac < WORD, f"frac must be 0 to {WORD - 1}, not {frac}")
+        _check_shapes(x=(x, (x.size,)), unit=(unit, (x.size,)), fractions=(fractions, (1 << frac,)))
+        out = self.empty(x.size)
+        if x.size:
+            self._launch("exp_lookup", x.size, x, unit, fractions, out, frac, scale, low, int(lead))
+        return out
+
+    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: np.uint64) -> Array:
+        self._check_operands(opened=opened, d=d, shares=shares)
+        _require(2 <= look_bits <= WORD, f"look_bits must be 2 to {WORD}, not {look_bits}")
+        n = opened.size
+        _check_shapes(opened=(opened, (n,)), d=(d, (1, word_count(n, 1))), shares=(shares, (6, n)))
+        out = self.empty(n)
+        if n:
+            self._launch("exp_finish", n, opened, d, shares, out, look_bits)
+        return out
+
+
+def _require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise ValueError(complaint)
+
+
+def _check_shapes(**arrays: tuple[Array, tuple[int, ...]]) -> None:
+    """Every array has the shape that stands beside it."""
+    for name, (array, shape) in arrays.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} must have the shape {shape}, not {array.shape}")
+
+
+def _rows(x: Array) -> tuple[int, int]:
+    """Rows and their length."""
+    if x.ndim != 2:
+        raise ValueError(f"rows make a matrix, not {x.shape}")
+    return int(x.shape[0]), int(x.shape[1])

@@ -1,0 +1,92 @@
+// Public polynomials and exponentials of opened numbers, chosen by shared bits.
+#include "elements.h"
+
+// e_j(x) = (-1)^j D^(j)(x) / j! for the coefficients c of D: Horner's scheme, again and again on what it leaves.
+template <int DEGREE, class V> FN void taylor_coefficients(V x, const u64* c, V* e) {
+  UNROLL for (int i = 0; i <= DEGREE; i++) e[i] = V{} + c[i];
+  UNROLL for (int j = 0; j < DEGREE; j++)
+    UNROLL for (int i = DEGREE - 1; i >= j; i--) e[i] += x * e[i + 1];
+  UNROLL for (int j = 1; j <= DEGREE; j += 2) e[j] = 0 - e[j];
+}
+
+// sum_k b_k D_k(x - r) = sum_kj e_kj(x) (d_k r^j + (1 - 2 d_k) rho_k r^j); c[k] are the coefficients of D_k.
+template <int DEGREE>
+FN void all_piecewise(const u64* x, const u64* bits, const u64* powers, const u64* products, const u64* c, u64* out,
+                      i64 terms, i64 stride, u64 lead, i64 n) {
+  const i64 width = (n + 63) / 64;
+  each_element(n, HEAVY, [=](auto v, i64 i) {
+    typedef decltype(v) V;
+    const V at = load(V{}, x + i);
+    V power[DEGREE + 1];
+    power[0] = V{} + (lead & 1);
+    UNROLL for (int j = 1; j <= DEGREE; j++) power[j] = load(V{}, powers + (j - 1) * n + i);
+    V sum = V{};
+    for (i64 k = 0; k < terms; k++) {
+      const V d = plane_mask(V{}, bits + k * width, i);
+      V e[DEGREE + 1];
+      taylor_coefficients<DEGREE>(at, c + k * (DEGREE + 1), e);
+      UNROLL for (int j = 0; j <= DEGREE; j++)
+        sum += e[j] * times_bit(d, power[j], load(V{}, products + (k * stride + j) * n + i));
+    }
+    store(out + i, sum);
+  });
+}
+
+// `stride` is the number of products per term.
+KERNEL piecewise(const u64* __restrict__ x, const u64* __restrict__ bits, const u64* __restrict__ powers,
+                 const u64* __restrict__ products, const u64* __restrict__ coefficients, u64* __restrict__ out,
+                 i64 terms, i64 degree, i64 stride, u64 lead, i64 n) {
+  if (degree == 1) all_piecewise<1>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
+  if (degree == 2) all_piecewise<2>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
+  if (degree == 3) all_piecewise<3>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
+  if (degree == 4) all_piecewise<4>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
+}
+
+FN u64 look_up(const u64* table, u64 at) { return table[at]; }
+
+#if !SIMT
+FN v64 look_up(const u64* table, v64 at) {
+  v64 r;
+  UNROLL for (int k = 0; k < LANES64; k++) r[k] = table[at[k]];
+  return r;
+}
+#endif
+
+template <class V> FN V turned_right(V x, V by) { return (x >> (by & 63)) | (x << ((0 - by) & 63)); }
+
+// sum_e unit bit (h - e) mod 64 times fraction 2^(e + scale - 30), rounded half up, for e = low .. low + 63.
+//
+// Turning the unit vector by h - low + 1 makes bit t belong to the exponent low + 63 - t, in every lane. Modulo
+// 2^64 nothing is left of a fraction shifted up by 64 or more; below -32 it rounds to 0.
+KERNEL exp_lookup(const u64* __restrict__ x, const u64* __restrict__ unit, const u64* __restrict__ fractions,
+                  u64* __restrict__ out, i64 frac, i64 scale, i64 low, u64 lead, i64 n) {
+  const i64 top = low + 63 + scale - 30;  // shift of the exponent at t = 0
+  const int first = (int)(top < 63 ? top : 63), last = (int)(top - 63 > -32 ? top - 63 : -32);
+  each_element(n, HEAVY, [=](auto v, i64 i) {
+    typedef decltype(v) V;
+    const V number = load(V{}, x + i), fraction = look_up(fractions, number & ~(~0ull << frac));
+    V bits = turned_right(load(V{}, unit + i), (number >> frac) - (u64)low + 1) >> ((top - first) & 63);
+    V sum = V{};
+    for (int shift = first; shift >= last; shift--, bits >>= 1) {
+      const V power = shift < 0 ? (fraction + (1ull << (-shift - 1))) >> -shift : fraction << shift;
+      sum += power & (0 - (bits & 1));
+    }
+    store(out + i, lead ? sum : 0 - sum);
+  });
+}
+
+// The gated product of the exponential gadget: E = K (opened - 2^(look_bits - 2)) - K mu + [mask wrapped] third.
+KERNEL exp_finish(const u64* __restrict__ opened, const u64* __restrict__ d, const u64* __restrict__ shares,
+                  u64* __restrict__ out, i64 look_bits, i64 n) {
+  each_element(n, LIGHT, [=](auto v, i64 i) {
+    typedef decltype(v) V;
+    const V sum = load(V{}, opened + i), value = sum - (1ull << (look_bits - 2));
+    const V wrapped = 1 - (sum >> (look_bits - 1));
+    V e[2];
+    UNROLL for (int k = 0; k < 2; k++) {
+      const u64* s = shares + 3 * k * n + i;
+      e[k] = load(V{}, s) * value + load(V{}, s + n) + load(V{}, s + 2 * n) * wrapped;
+    }
+    store(out + i, times_bit(plane_mask(V{}, d, i), e[0], e[1]));
+  });
+}
