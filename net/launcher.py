@@ -97,6 +97,13 @@ class Running:
         child = self._children[name]
         limit = _Limit("timeout_s of wait_ready", timeout_s)
         self._watch(lambda: child.ready_fd is None, f"the report of {name}", limit)
+        if not child.reported:  # a program that is dying closes the pipe first: its last words say more
+            with suppress(Timeout):
+                self._watch(
+                    lambda: child.process.returncode is not None,
+                    f"the end of {name}",
+                    _Limit("grace_s", self._grace_s),
+                )
         return child.report()
 
     def wait(self) -> None:
@@ -244,6 +251,11 @@ class _Child:
         self._read_report()
         if _is_readable(self._pid_fd):
             self.finish()
+
+    @property
+    def reported(self) -> bool:
+        """Whether the program has reported anything."""
+        return bool(self._report)
 
     def report(self) -> dict[str, Any]:
         """The complete report. Raises LaunchError if it is missing or malformed."""
