@@ -1,15 +1,29 @@
-"""python -m bench kernels|protocols|layer|model|compare"""
+"""python -m bench protocols | layer | model | kernels | compare
+
+Every row is a line of JSON on standard output; docs/benchmarks.md says what its keys mean. Protocols, layer and
+model run between two processes and a dealer, with the product's sockets, keys and encryption.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
 
+from bench import kernels as kernel_bench
+from bench import options, run
+from bench.compare import compared
+from bench.options import Sizes, picked
 from bench.rows import Row
-from bench.session import Setting, running
+from bench.session import Setting
+from gpu_ss.backend import BackendError
+from gpu_ss.errors import SharingError
+from net import NetError
+from transformer.errors import ModelError
 
 app = typer.Typer(
     help=__doc__,
@@ -19,18 +33,17 @@ app = typer.Typer(
     add_completion=False,
 )
 
-BackendName = Annotated[str, typer.Option(help="cpu, cuda or reference.")]
-ServerBackend = Annotated[str | None, typer.Option(help="The server's, if it is another one.")]
-Trust = Annotated[str, typer.Option(help="Who makes correlations: dealer.")]
-Repeats = Annotated[int, typer.Option(help="Counted runs, after one warm-up.")]
-Network = Annotated[
-    str, typer.Option(help="none, lan, lan10, wan, wan80 or MBIT_S,RTT_MS: an emulated link.")
-]
-Out = Annotated[Path | None, typer.Option(help="Append the JSON lines to this file.")]
-Only = Annotated[str | None, typer.Option(help="Row names, separated by commas.")]
+
+class Kind(StrEnum):
+    """What `compare` can compare."""
+
+    PROTOCOLS = "protocols"
+    LAYER = "layer"
+    MODEL = "model"
+    KERNELS = "kernels"
 
 
-def emit(rows: Iterable[Row], out: Path | None) -> None:
+def emit(rows: Iterable[Row], out: options.Out) -> None:
     """Print each row as it comes, and append it to the file."""
     for row in rows:
         line = row.line()
@@ -40,46 +53,159 @@ def emit(rows: Iterable[Row], out: Path | None) -> None:
                 file.write(line + "\n")
 
 
+def chosen_setting(backend: str, server_backend: str | None, trust: str, network: str) -> Setting:
+    """The setting of these options; BadParameter says which one is wrong."""
+    try:
+        return Setting(backend, server_backend, trust, network)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 @app.command()
 def protocols(
-    backend: BackendName = "cpu",
-    server_backend: ServerBackend = None,
-    trust: Trust = "dealer",
-    only: Only = None,
-    elements: Annotated[int | None, typer.Option(help="Elements per row instead of the defaults.")] = None,
-    repeats: Repeats = 5,
-    network: Network = "none",
-    out: Out = None,
+    backend: options.Backend = "cpu",
+    server_backend: options.ServerBackend = None,
+    trust: options.Trust = "dealer",
+    only: options.Only = None,
+    elements: options.Elements = None,
+    repeats: options.Repeats = 5,
+    network: options.Network = "none",
+    out: options.Out = None,
 ) -> None:
     """Each protocol between two processes and a dealer: time, bytes, rounds, error against float."""
-    from bench.protocols import ProtocolJob, names, shaped
+    from bench.protocols import names
 
-    wanted = only.split(",") if only else names()
-    setting = Setting(backend, server_backend, trust, network)
-    with running(setting) as bench:
-        emit((bench.measure(ProtocolJob(name, shaped(name, elements)), repeats) for name in wanted), out)
+    setting = chosen_setting(backend, server_backend, trust, network)
+    emit(run.protocol_rows(setting, picked(only, names()), elements, repeats), out)
 
 
 @app.command()
 def layer(
-    backend: BackendName = "cpu",
-    server_backend: ServerBackend = None,
-    trust: Trust = "dealer",
-    hidden: int = 768,
-    heads: int = 12,
-    ffn: int = 3072,
-    seq: int = 128,
-    batch: int = 1,
-    repeats: Repeats = 3,
-    network: Network = "none",
-    out: Out = None,
+    backend: options.Backend = "cpu",
+    server_backend: options.ServerBackend = None,
+    trust: options.Trust = "dealer",
+    model: options.Model = None,
+    hidden: options.Hidden = 768,
+    heads: options.Heads = 12,
+    ffn: options.Ffn = 3072,
+    seq: options.Seq = 128,
+    batch: options.Batch = 1,
+    repeats: options.Repeats = 3,
+    network: options.Network = "none",
+    out: options.Out = None,
 ) -> None:
-    """One encoder layer (BERT-base's by default) with random weights, private to the server."""
-    from bench.layer import LayerJob
+    """One encoder layer, weights private to the server: BERT-base's size and random weights by default.
 
-    with running(Setting(backend, server_backend, trust, network)) as bench:
-        emit([bench.measure(LayerJob(hidden, heads, ffn, seq, batch), repeats)], out)
+    With --model, layer 0 of that model, and --hidden, --heads and --ffn are not used.
+    """
+    setting = chosen_setting(backend, server_backend, trust, network)
+    sizes = Sizes(hidden=hidden, heads=heads, ffn=ffn, seq=seq, batch=batch, folder=model)
+    emit(run.layer_rows(setting, sizes, repeats), out)
+
+
+@app.command()
+def model(
+    backend: options.Backend = "cpu",
+    server_backend: options.ServerBackend = None,
+    trust: options.Trust = "dealer",
+    model: options.Model = None,
+    hidden: options.Hidden = 768,
+    heads: options.Heads = 12,
+    ffn: options.Ffn = 3072,
+    layers: options.Layers = 12,
+    seq: options.Seq = 128,
+    batch: options.Batch = 1,
+    vocab: options.Vocab = 30522,
+    repeats: options.Repeats = 1,
+    network: options.Network = "none",
+    out: options.Out = None,
+) -> None:
+    """A whole model, from tokens to outputs, weights private to the server, compared with torch.
+
+    Random weights of BERT-base's size by default; with --model that model, and of the sizes only --seq and
+    --batch are used.
+    """
+    setting = chosen_setting(backend, server_backend, trust, network)
+    sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
+    emit(run.model_rows(setting, sizes, repeats), out)
+
+
+@app.command()
+def kernels(
+    backend: options.Backend = "cpu",
+    only: options.Only = None,
+    elements: options.Elements = kernel_bench.ELEMENTS,
+    repeats: options.Repeats = 5,
+    out: options.Out = None,
+) -> None:
+    """The backend's kernels alone, in this process: bytes per second, and beside a plain copy."""
+    wanted = picked(only, kernel_bench.names())
+    emit(kernel_bench.kernel_rows(backend, wanted, elements or kernel_bench.ELEMENTS, repeats), out)
+
+
+@app.command()
+def compare(
+    kinds: Annotated[list[Kind] | None, typer.Argument(help="[default: protocols layer]")] = None,
+    backends: Annotated[
+        str, typer.Option(help="Backends, separated by commas; the first is what others are compared with.")
+    ] = "cpu,cuda",
+    trust: options.Trust = "dealer",
+    only: options.Only = None,
+    elements: options.Elements = None,
+    model: options.Model = None,
+    hidden: options.Hidden = 768,
+    heads: options.Heads = 12,
+    ffn: options.Ffn = 3072,
+    layers: options.Layers = 12,
+    seq: options.Seq = 128,
+    batch: options.Batch = 1,
+    vocab: options.Vocab = 30522,
+    repeats: options.Repeats = 3,
+    network: options.Network = "none",
+    out: options.Out = None,
+) -> None:
+    """The same rows on both backends; `speedup` is CPU time over GPU time. Without a GPU, the CPU side only.
+
+    --elements is for protocols and kernels, the sizes for layer and model.
+    """
+    sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
+    sides = backends.split(",")
+    chosen_setting(sides[0], None, trust, network)
+    names = chosen_names(kinds or [Kind.PROTOCOLS, Kind.LAYER], only)
+
+    def rows(kind: Kind, side: str) -> Iterator[Row]:
+        setting = Setting(side, None, trust, network)
+        if kind is Kind.PROTOCOLS:
+            return run.protocol_rows(setting, names[kind], elements, repeats)
+        if kind is Kind.KERNELS:
+            return kernel_bench.kernel_rows(side, names[kind], elements or kernel_bench.ELEMENTS, repeats)
+        make = run.layer_rows if kind is Kind.LAYER else run.model_rows
+        return make(setting, sizes, repeats)
+
+    for kind in names:
+        emit(compared(sides, partial(rows, kind)), out)
+
+
+def chosen_names(kinds: Sequence[Kind], only: str | None) -> dict[Kind, list[str]]:
+    """The rows to compare, by kind; a kind of which `only` names none is left out."""
+    from bench.protocols import names
+
+    known = {
+        Kind.PROTOCOLS: names(), Kind.KERNELS: kernel_bench.names(), Kind.LAYER: ["layer"], Kind.MODEL: ["model"]
+    }  # fmt: skip
+    wanted = picked(only, [name for kind in kinds for name in known[kind]])
+    by_kind = {kind: [name for name in known[kind] if name in wanted] for kind in kinds}
+    return {kind: found for kind, found in by_kind.items() if found}
+
+
+def main() -> None:
+    """Errors made for people end the program with their message and exit code 1."""
+    try:
+        app()
+    except (NetError, BackendError, SharingError, ModelError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,27 +1,58 @@
-"""One encoder layer with random weights: the row `layer`."""
+"""One encoder layer, with random weights or those of a model: the row `layer`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from math import erf, sqrt
+from dataclasses import dataclass, replace
+from math import erf, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from bench.job import Job, Real, null_share, test_share
-from bench.rows import Row
+from bench.rows import Row, peak_memory
 from gpu_ss.fixed import decode
 from gpu_ss.party import Party, Steps
 from gpu_ss.plan import Plan, make_plan
 from gpu_ss.protocols.io import reveal
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
+from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges
 from transformer.encoder import Encoder, layer
-from transformer.parameters import LOG2_E, Slot, Words, encode_slot, layer_slots
+from transformer.parameters import LOG2_E, Slot, Words, encode_slot, fold, layer_slots
+from transformer.ranges import prove_ranges
 from transformer.setup import from_words, nothing, set_up, shapes_only
 
 SEED = 7
+RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
+
+
+@dataclass(frozen=True)
+class OneLayer:
+    """A layer's sizes, rings and folded tensors."""
+
+    numbers: Numbers
+    tensors: dict[str, Real]
+
+
+def made_layer(hidden: int, heads: int, ffn: int) -> OneLayer:
+    """A layer with random weights."""
+    arch = Architecture(
+        layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=512, types=0, eps=1e-12,
+        activation="gelu", task="features",
+    )  # fmt: skip
+    return OneLayer(Numbers(arch=arch, ranges=RANDOM_RANGES), random_layer(arch))
+
+
+def read_layer(folder: str) -> OneLayer:
+    """Layer 0 of a model, with the ranges proven for the whole of it."""
+    found = hf.find_model(folder)
+    arch = hf.read_architecture(found)
+    weights = hf.read_weights(found)
+    hf.check_weights(weights, arch)
+    folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
+    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=prove_ranges(folded, arch))
+    return OneLayer(numbers, {slot.name: folded[slot.name] for slot in layer_slots(numbers)})
 
 
 def random_layer(arch: Architecture) -> dict[str, Real]:
@@ -59,30 +90,45 @@ def float_layer(arch: Architecture, w: dict[str, Real], t: Real) -> Real:
     attended = (p / p.sum(axis=-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(batch, length, n)
     t = unit(attended @ w["0.output"] + w["0.output.bias"] + t * w["0.skip"])
     inner = t @ w["0.ffn1"] + w["0.ffn1.bias"]
-    inner = inner * 0.5 * (1 + np.vectorize(erf)(inner / sqrt(2)))
+    inner = float_activation(arch.activation, inner)
     return unit(inner @ w["0.ffn2"] + w["0.ffn2.bias"] + t * w["0.ffn.skip"])
 
 
+def float_activation(name: str, x: Real) -> Real:
+    """The activation functions of Architecture in float64."""
+    if name == "relu":
+        return np.maximum(x, 0)
+    if name == "gelu_tanh":
+        return np.asarray(x * 0.5 * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))
+    return np.asarray(x * 0.5 * (1 + np.vectorize(erf)(x / sqrt(2))))
+
+
 class LayerJob(Job):
-    """A BERT-type encoder layer on random rows, weights private to the server."""
+    """A BERT-type encoder layer on random rows, weights private to the server.
+
+    `folder`: layer 0 of that model; the sizes are then the model's.
+    """
 
     bench = "layer"
     name = "layer"
 
-    def __init__(self, hidden: int, heads: int, ffn: int, seq: int, batch: int) -> None:
-        self.shape = (batch, seq, hidden, heads, ffn)
-        self._arch = Architecture(
-            layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=max(seq, 512), types=0,
-            eps=1e-12, activation="gelu", task="features",
-        )  # fmt: skip
-        self._numbers = Numbers(arch=self._arch, ranges=Ranges(score=12, value=6, activation=10, norm=12))
+    def __init__(
+        self, hidden: int, heads: int, ffn: int, seq: int, batch: int, folder: str | None = None
+    ) -> None:
+        self._folder = folder
+        self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder)
+        self._numbers = self._layer.numbers
+        self._arch = self._numbers.arch
+        self.shape = (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
         self._models: list[Encoder] = []
         self._plans: dict[int, tuple[Plan, Plan]] = {}
         self.ring_bits, self.frac_bits = self._numbers.hidden_bits, self._numbers.ACTIVATION
 
     def describe(self) -> dict[str, Any]:
         batch, seq, hidden, heads, ffn = self.shape
-        return {"hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch}
+        return {
+            "hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch, "folder": self._folder
+        }  # fmt: skip
 
     def _slots(self) -> list[Slot]:
         return list(layer_slots(self._numbers))
@@ -107,8 +153,8 @@ class LayerJob(Job):
     def set_up(self, party: Party) -> None:
         source = nothing
         if party.rank == 1:
-            folded = random_layer(self._arch)
-            words: dict[str, Words] = {s.name: encode_slot(folded[s.name], s) for s in self._slots()}
+            tensors = self._layer.tensors
+            words: dict[str, Words] = {s.name: encode_slot(tensors[s.name], s) for s in self._slots()}
             source = from_words(words)
         self._models = [set_up(party, self._numbers, source, slots=self._slots())]
         self._t = test_share(party, self._rows(), RING64, self._numbers.unit_frac, 1)
@@ -135,12 +181,9 @@ class LayerJob(Job):
         if words is None:
             return None
         found = decode(party.backend.to_host(words), Ring(result.ring.bits), result.frac_bits)
-        expected = float_layer(self._arch, random_layer(self._arch), self._rows())
+        expected = float_layer(self._arch, self._layer.tensors, self._rows())
         error = np.abs(found - expected) * sqrt(self._arch.hidden)  # of LayerNorm's output, gamma 1
         return float(error.max()), float(error.mean())
 
     def decorate(self, row: Row) -> Row:
-        from resource import RUSAGE_SELF, getrusage
-
-        peak = getrusage(RUSAGE_SELF).ru_maxrss * 1024
-        return replace(row, extra=row.extra | {"peak_memory_bytes_rank0": peak})
+        return replace(row, extra=row.extra | {"peak_memory_bytes_rank0": peak_memory()})

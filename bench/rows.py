@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 from gpu_ss.backend import BackendError, get_backend
@@ -66,6 +67,11 @@ def machine() -> str:
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{model}, {cores} cores, {platform.system()}"
+
+
+def peak_memory() -> int:
+    """The most bytes of main memory this process has had so far."""
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024
 
 
 @cache

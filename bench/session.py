@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.job import Job
 from bench.rows import Row, commit, device, machine
+from gpu_ss.backend import get_backend
 from gpu_ss.party import Party
 from gpu_ss.session import Opener, joined
 from net import (
@@ -26,7 +27,10 @@ from net import (
     EmulatedChannel,
     KeyPair,
     Link,
+    PeerGone,
     Program,
+    RemoteError,
+    TrafficReport,
     ZmqSettings,
     connect,
     generate,
@@ -36,6 +40,7 @@ from net import (
 )
 
 START_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 7200.0
 SETTINGS = ZmqSettings(recv_timeout_s=900.0, send_timeout_s=900.0)
 MATERIAL_LIMIT = 1 << 34  # everything before the timed part
 
@@ -50,11 +55,24 @@ class Setting:
     network: str = "none"
     transport: str = "tcp"
 
+    def __post_init__(self) -> None:
+        if self.trust != "dealer":
+            raise ValueError(f"trust {self.trust!r} is not built; use dealer")
+        Link.parse(self.network)
+
     @property
     def both(self) -> str:
         """The backends, as one name for the row."""
         other = self.server_backend or self.backend
         return self.backend if other == self.backend else f"{self.backend}+{other}"
+
+    @property
+    def devices(self) -> str:
+        """What the client, and the server if it differs, compute on."""
+        own = device(self.backend)
+        if self.server_backend in (None, self.backend):
+            return own
+        return f"client: {own}; server: {device(str(self.server_backend))}"
 
 
 @dataclass(frozen=True)
@@ -76,10 +94,14 @@ class Side:
         self.party.provider.prepare(plan.specs)
 
     def set_up(self, job: Job) -> float:
-        """Run the job's set-up; its seconds."""
+        """Run the job's set-up; its seconds, from when both sides have made their plans."""
+        plan = job.plan_setup(self.party.rank).moved(self.party.provider.taken)
+        job.plan(self.party.rank)
+        with self.party.channel.traffic.phase("planning"):
+            self._meet()
         start = time.perf_counter()
         with self.party.channel.traffic.phase("setup"):
-            self.prepare(job.plan_setup(self.party.rank).moved(self.party.provider.taken))
+            self.prepare(plan)
             job.set_up(self.party)
             self._meet()
         return time.perf_counter() - start
@@ -116,9 +138,10 @@ class Bench:
         """Run a job `repeats` times after one warm-up and make its row."""
         channel = self._side.party.channel
         self._tell({"job": type(job).__name__, "with": job.describe(), "repeats": repeats + 1})
-        setup_s = self._side.set_up(job)
-        times, errors = [], None
         before = channel.traffic.report()
+        setup_s = self._side.set_up(job)
+        setup = (channel.traffic.report() - before).phase("setup")
+        times, errors = [], None
         for index in range(repeats + 1):
             before = channel.traffic.report()
             mine, result = self._side.run(job)
@@ -129,14 +152,18 @@ class Bench:
             else:
                 with channel.traffic.phase("check"):
                     errors = job.errors(self._side.party, result)
-        return self._row(job, setup_s, times, errors, spent, repeats)
+        row = self._row(job, times, errors, spent)
+        setup_bytes = setup.sent.bytes + setup.received.bytes
+        return replace(row, setup_s=setup_s, extra=row.extra | {"setup_bytes": setup_bytes})
 
     def _row(
-        self, job: Job, setup_s: float, times: list[Times], errors: Any, spent: Any, repeats: int
+        self, job: Job, times: list[Times], errors: tuple[float, float] | None, spent: TrafficReport
     ) -> Row:
         online, offline = spent.phase("online"), spent.phase("offline")
         plan = job.plan(0)
         seconds = [t.online for t in times]
+        if online.rounds != plan.rounds:
+            raise ValueError(f"{job.name}: {online.rounds} rounds were counted and {plan.rounds} planned")
         row = Row(
             bench=job.bench,
             name=job.name,
@@ -146,12 +173,11 @@ class Bench:
             profile="precise",
             ring_bits=job.ring_bits,
             frac_bits=job.frac_bits,
-            setup_s=setup_s,
             offline_s=statistics.median(t.offline for t in times),
             online_s=statistics.median(seconds),
             online_s_min=min(seconds),
             online_s_max=max(seconds),
-            repeats=repeats,
+            repeats=len(times),
             online_bytes_sent=online.sent.bytes,
             online_bytes_received=online.received.bytes,
             offline_bytes=offline.sent.bytes + offline.received.bytes + plan.offline_bytes,
@@ -160,7 +186,7 @@ class Bench:
             max_abs_error=errors[0] if errors else None,
             mean_abs_error=errors[1] if errors else None,
             machine=machine(),
-            device=device(self._setting.backend),
+            device=self._setting.devices,
             network=self._setting.network,
             transport=f"{self._setting.transport}, CURVE",
             commit=commit(),
@@ -183,29 +209,29 @@ class Bench:
 
 @contextmanager
 def running(setting: Setting) -> Iterator[Bench]:
-    """Start dealer and worker, and connect as the client."""
+    """Start dealer and worker, and connect as the client. Raises BackendError before anything starts."""
+    for name in {setting.backend, setting.server_backend or setting.backend}:
+        get_backend(name)
     with tempfile.TemporaryDirectory(prefix="fastlmpi-bench-") as scratch:
         keys = Path(scratch)
         for role in ("client", "server", "dealer"):
             generate(keys, role)
         dealer_argv = [sys.executable, "-m", "transformer.cli", "dealer", "--once", "--keys", scratch]
-        dealer_argv += [
-            "--dealer",
-            "tcp://127.0.0.1:*",
-            "--backend",
-            setting.backend,
-            "--recv-timeout-s",
-            "900",
-        ]
-        with launch([Program("dealer", dealer_argv)]) as programs:
+        dealer_argv += ["--dealer", "tcp://127.0.0.1:*", "--backend", setting.backend]
+        dealer_argv += ["--recv-timeout-s", f"{SETTINGS.recv_timeout_s:.0f}"]
+        with launch([Program("dealer", dealer_argv)], timeout_s=RUN_TIMEOUT_S) as programs:
             dealer = programs.wait_ready("dealer", START_TIMEOUT_S)["address"]
             worker = [sys.executable, "-m", "bench.worker", scratch, dealer]
             worker += [setting.server_backend or setting.backend, setting.network]
             programs.start(Program("server", worker))
             server = programs.wait_ready("server", START_TIMEOUT_S)["address"]
-            with _open_client(keys, server, dealer, setting) as bench:
-                yield bench
-                bench.stop()
+            try:
+                with _open_client(keys, server, dealer, setting) as bench:
+                    yield bench
+                    bench.stop()
+            except (PeerGone, RemoteError):
+                programs.wait()  # raises with the last words of the party that failed first
+                raise
             programs.wait()
 
 

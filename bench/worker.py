@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import bench.layer
+import bench.model
 import bench.protocols  # noqa: F401 - the jobs register themselves
 from bench.job import Job
 from bench.session import MATERIAL_LIMIT, SETTINGS, Side, dealer_opener, emulated

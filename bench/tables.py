@@ -1,0 +1,124 @@
+"""Markdown tables of results files: what docs/benchmarks.md shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: its head, and a row's entry."""
+
+    head: str
+    entry: Callable[[Result], str]
+
+
+def seconds(value: float | None) -> str:
+    """A time with three digits, in s, ms or us."""
+    if value is None:
+        return ""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value / 1e-6:.2g} us"
+
+
+def size(value: int | None) -> str:
+    """A number of bytes, in B, kB, MB or GB (powers of ten)."""
+    if value is None:
+        return ""
+    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value} B"
+
+
+def number(value: float | None) -> str:
+    """A number with two or three digits; nothing for null."""
+    return "" if value is None else f"{value:.2g}" if value < 1 else f"{value:.3g}"
+
+
+def sides(shape: Sequence[int]) -> str:
+    """A shape as people write it."""
+    return " x ".join(str(side) for side in shape)
+
+
+NAME = Column("row", lambda r: f"`{r['name']}`")
+SHAPE = Column("shape", lambda r: sides(r["shape"]))
+NETWORK = Column("network", lambda r: str(r["network"]))
+OFFLINE = Column("offline", lambda r: seconds(r["offline_s"]))
+ONLINE = Column("online", lambda r: seconds(r["online_s"]))
+SPREAD = Column("least to most", lambda r: f"{seconds(r['online_s_min'])} to {seconds(r['online_s_max'])}")
+ROUNDS = Column("rounds", lambda r: str(r["rounds"]))
+SENT = Column("client sends", lambda r: size(r["online_bytes_sent"]))
+RECEIVED = Column("server sends", lambda r: size(r["online_bytes_received"]))
+DEALER = Column("dealer sends", lambda r: size(r["dealer_bytes"]))
+SETUP = Column("set-up", lambda r: seconds(r["setup_s"]))
+MAX_ERROR = Column("largest error", lambda r: number(r["max_abs_error"]))
+MEAN_ERROR = Column("mean error", lambda r: number(r["mean_abs_error"]))
+RUNS = Column("runs", lambda r: str(r["repeats"]))
+SPEEDUP = Column("speedup", lambda r: number(r.get("speedup")))
+COST = (ROUNDS, SENT, RECEIVED, DEALER, MAX_ERROR, MEAN_ERROR, RUNS)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "protocols": (NAME, SHAPE, NETWORK, OFFLINE, ONLINE, SPREAD, *COST),
+    "layer": (SHAPE, NETWORK, SETUP, OFFLINE, ONLINE, SPREAD, *COST),
+    "model": (
+        Column("model", lambda r: str(r.get("model"))), SHAPE, NETWORK, SETUP, OFFLINE, ONLINE, SPREAD, *COST
+    ),
+    "kernels": (
+        NAME,
+        SHAPE,
+        Column("time", lambda r: seconds(r["online_s"])),
+        SPREAD,
+        Column("GB/s", lambda r: number(r["gb_per_s"])),
+        Column("of a copy", lambda r: number(r["fraction_of_copy"])),
+        Column("elements/s", lambda r: number(r["items_per_s"])),
+        Column("Gop/s", lambda r: number(r["gops"])),
+    ),
+}  # fmt: skip
+SHAPES = {
+    "layer": "texts x tokens x hidden x heads x inner",
+    "model": "texts x tokens x layers x hidden x heads x inner x words",
+}
+
+
+def read_results(file: Path) -> list[Result]:
+    """The rows of a JSON lines file."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def section(file: Path) -> str:
+    """One results file as a section: its machine, and a table for each bench."""
+    results = read_results(file)
+    parts = [f"## {file.stem}"]
+    for bench, columns in COLUMNS.items():
+        rows = [row for row in results if row["bench"] == bench]
+        if rows:
+            parts += [f"### {bench}", _heading(bench, rows), _table(rows, columns)]
+    return "\n\n".join(parts)
+
+
+def _heading(bench: str, rows: Sequence[Result]) -> str:
+    """Where these rows come from: every machine, device and commit among them."""
+
+    def all_of(key: str) -> str:
+        return "; ".join(dict.fromkeys(str(row[key]) for row in rows))
+
+    shape = f" Shape: {SHAPES[bench]}." if bench in SHAPES else ""
+    where = f"Machine: {all_of('machine')}. Backend {all_of('backend')}: {all_of('device')}."
+    return f"{where} Commit {all_of('commit')}.{shape}"
+
+
+def _table(rows: Sequence[Result], columns: Sequence[Column]) -> str:
+    if any("speedup" in row for row in rows):
+        columns = (*columns, SPEEDUP)
+    lines = [[column.head for column in columns], ["---"] * len(columns)]
+    lines += [[column.entry(row) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

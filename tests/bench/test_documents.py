@@ -1,0 +1,64 @@
+"""What stands beside the benches: the page of results, and the check for GPU machines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.compare import missing
+from bench.tables import seconds, section, size
+from tests.bench.test_commands import KEYS
+
+ROOT = Path(__file__).parents[2]
+RESULTS = sorted((ROOT / "bench" / "results").glob("*.jsonl"))
+
+
+def script(name: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / name), *argv], capture_output=True, text=True, timeout=100
+    )
+
+
+def test_the_page_shows_the_results() -> None:
+    assert RESULTS
+    assert script("generate-benchmarks", "--check").returncode == 0, "run python scripts/generate-benchmarks"
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
+def test_kept_results_have_every_key(file: Path) -> None:
+    for line in file.read_text().splitlines():
+        assert json.loads(line).keys() >= KEYS
+
+
+def test_sections_show_numbers_people_can_read(tmp_path: Path) -> None:
+    row = dict.fromkeys(KEYS) | {
+        "bench": "protocols", "name": "mul", "shape": [3, 4], "online_s": 0.00123, "online_s_min": 0.001,
+        "online_s_max": 1.5, "online_bytes_sent": 2_500_000, "speedup": 12.34, "machine": "abacus",
+    }  # fmt: skip
+    file = tmp_path / "abacus-cpu.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    made = section(file)
+    assert "abacus" in made
+    for part in ("`mul`", "3 x 4", "1.23 ms", "1 ms to 1.5 s", "2.5 MB", "12.3"):
+        assert f"| {part} |" in made
+    assert [seconds(None), seconds(2e-9), size(None), size(0)] == ["", "0.002 us", "", "0 B"]
+
+
+def test_gpu_check_runs_its_steps(tmp_path: Path) -> None:
+    """On a backend every machine has: one step, its log, and the summary."""
+    done = script("gpu-check", str(tmp_path), "--backend", "reference", "--steps", "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all steps passed" in (tmp_path / "summary.md").read_text()
+    assert "backend reference" in (tmp_path / "doctor.log").read_text()
+
+
+def test_gpu_check_without_a_gpu(tmp_path: Path) -> None:
+    if missing("cuda") is None:
+        pytest.skip("this machine has a GPU")
+    done = script("gpu-check", str(tmp_path))
+    assert done.returncode == 2
+    assert "cannot be used here" in done.stdout
