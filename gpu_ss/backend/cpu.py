@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from gpu_ss.backend import native
+from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.kernel import KernelBackend
-from gpu_ss.backend.reference import ReferenceBackend
 
 
-class CpuBackend(KernelBackend, ReferenceBackend):
+class CpuBackend(KernelBackend, HostMemory):
     """Compiled kernels, for the best instruction set and on all cores unless told otherwise.
 
     The number of threads is one per process and instruction set: the last backend created sets it.
