@@ -71,7 +71,7 @@ def _clear_errors(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except (ModelError, SharingError, NetError, BackendError) as error:
-            Console(stderr=True, highlight=False).print(f"error: {error}", markup=False, soft_wrap=True)
+            Console(stderr=True, highlight=False, markup=False).print(f"error: {error}", soft_wrap=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -99,7 +99,7 @@ def demo(
     from transformer.demo import run_demo
 
     result = run_demo(model, text, task, backend, trust, weights, pad_to, quiet)
-    result.show(Console())
+    result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
 
@@ -183,7 +183,7 @@ def query(
     from transformer.programs import run_query
 
     result = run_query(_settings(settings, locals()), text or [], compare, pad_to, quiet)
-    result.show(Console())
+    result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
 
@@ -206,7 +206,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(found.summary(), indent=1))
         return
-    Console().print(_plan_table(loaded.card.name, found))
+    Console(markup=False).print(_plan_table(loaded.card.name, found))
 
 
 def _plan_table(name: str, found: Any) -> Table:
@@ -241,7 +241,7 @@ def doctor() -> None:
     for f in findings:
         mark = "ok" if f.ok else ("BROKEN" if f.needed else "--")
         table.add_row(mark, f.what, f.detail, "" if f.ok else f.advice)
-    Console().print(table)
+    Console(markup=False).print(table)
     failed = broken(findings)
     if failed:
         Console(stderr=True).print("needed and broken: " + ", ".join(f.what for f in failed))

@@ -150,7 +150,7 @@ class _Milestones:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if done == total:
             self._console.print(
-                f"{STAGES.get(stage, stage)}: done after {time.perf_counter() - self._start:.1f} s"
+                f"{STAGES.get(stage, stage)}: done, {time.perf_counter() - self._start:.1f} s since the start"
             )
 
 

@@ -14,7 +14,7 @@ from gpu_ss.backend import cuda
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.cpu import CpuBackend
 from gpu_ss.backend.cuda import CudaBackend
-from gpu_ss.backend.errors import BackendError, MissingKernelsWarning
+from gpu_ss.backend.errors import BackendError, KernelsMissingError, MissingKernelsWarning
 from gpu_ss.backend.reference import ReferenceBackend
 
 # First words of blocks 0 and 1 for an all-zero key and nonce (D. J. Bernstein's test vector).
@@ -36,12 +36,21 @@ def get_backend(name: str = "auto") -> Backend:
 
     `auto` is FASTLMPI_BACKEND where that is set; else CUDA if a kernel launched there gives the right words,
     else the compiled CPU kernels if they do, else NumPy, with a warning. A backend asked for by name either
-    works or raises BackendError. FASTLMPI_ISA (v2, v3, v4) and FASTLMPI_THREADS set up the CPU kernels.
+    works or raises BackendError; only `cpu` becomes NumPy, with the same warning, where nothing is compiled.
+    FASTLMPI_ISA (v2, v3, v4) and FASTLMPI_THREADS set up the CPU kernels.
     """
     if name == "auto":
         name = os.environ.get("FASTLMPI_BACKEND") or "auto"
     if name == "auto":
         return _best()
+    try:
+        return _named(name)
+    except KernelsMissingError as error:
+        _warn_once(str(error), 3)
+        return _named("reference")
+
+
+def _named(name: str) -> Backend:
     backend = _verified(name, os.environ.get("FASTLMPI_ISA"), os.environ.get("FASTLMPI_THREADS"))
     backend.activate()
     return backend
@@ -57,7 +66,7 @@ def available() -> list[Availability]:
 
 def _availability(name: str) -> Availability:
     try:
-        return Availability(name, True, details=get_backend(name).details)
+        return Availability(name, True, details=_named(name).details)
     except BackendError as error:
         return Availability(name, False, str(error))
 
@@ -66,19 +75,19 @@ def _best() -> Backend:
     reasons = []
     for name in ("cuda", "cpu"):
         try:
-            return get_backend(name)
+            return _named(name)
         except BackendError as error:
             reasons.append(f"{name}: {error}")
-    _warn_once("; ".join(reasons))
-    return get_backend("reference")
+    _warn_once("; ".join(reasons), 4)
+    return _named("reference")
 
 
 @cache
-def _warn_once(reasons: str) -> None:
+def _warn_once(reasons: str, level: int) -> None:
     warnings.warn(
         f"compiled kernels are missing, so everything runs in NumPy, many times slower. {reasons}",
         MissingKernelsWarning,
-        stacklevel=4,
+        stacklevel=level,
     )
 
 

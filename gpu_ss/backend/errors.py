@@ -9,3 +9,7 @@ class BackendError(SharingError):
 
 class MissingKernelsWarning(UserWarning):
     """The slow NumPy backend was chosen because nothing faster works here."""
+
+
+class KernelsMissingError(BackendError):
+    """Nothing is compiled here for this processor."""

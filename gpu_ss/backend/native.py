@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_ss.backend import source
-from gpu_ss.backend.errors import BackendError
+from gpu_ss.backend.errors import BackendError, KernelsMissingError
 from gpu_ss.backend.signatures import KERNELS
 
 FOLDER = Path(__file__).parent / "_native"
@@ -64,7 +64,7 @@ def choose(level: str | None = None) -> str:
     for candidate in executable():
         if library(candidate).exists():
             return candidate
-    raise BackendError(f"no compiled kernels in {FOLDER}: {REINSTALL}")
+    raise KernelsMissingError(f"no compiled kernels in {FOLDER}: {REINSTALL}")
 
 
 def thread_count() -> int:
@@ -133,7 +133,7 @@ class _Words:
             return ctypes.c_void_p(array.ctypes.data)
 
 
-_TYPES = {"p": _Words, "u": ctypes.c_uint64, "i": ctypes.c_int64}
+_TYPES = {"p": _Words, "h": _Words, "u": ctypes.c_uint64, "i": ctypes.c_int64}
 
 
 def _function(lib: ctypes.CDLL, name: str, codes: str) -> KernelFn:

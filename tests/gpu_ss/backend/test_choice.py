@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gpu_ss.backend import BackendError, MissingKernelsWarning, available, choice, get_backend
+from gpu_ss.backend import BackendError, MissingKernelsWarning, available, choice, get_backend, native
 from gpu_ss.backend.reference import ReferenceBackend
 from tests.support import fake_cupy
 
@@ -86,6 +87,15 @@ def test_a_backend_that_fails_its_trial_is_not_used(
         get_backend("cpu")
     with pytest.warns(MissingKernelsWarning, match=complaint):
         assert type(get_backend()) is ReferenceBackend
+
+
+def test_cpu_without_compiled_kernels_is_numpy_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(native, "FOLDER", tmp_path)
+    with pytest.warns(MissingKernelsWarning, match="no compiled kernels") as caught:
+        assert get_backend("cpu").name == "reference"
+    assert caught[0].filename == __file__
 
 
 def test_named_backends_never_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
