@@ -166,7 +166,10 @@ def load_tokenizer(path: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path)
     except Exception as error:
-        raise MalformedModel(f"{path} has no usable tokenizer ({type(error).__name__})") from None
+        raise MalformedModel(
+            f"{path} has no usable tokenizer ({type(error).__name__}): it needs tokenizer.json, or vocab.txt and a "
+            'tokenizer_config.json such as {"tokenizer_class": "BertTokenizer", "do_lower_case": true}'
+        ) from None
 
 
 def check_tokens(tokens: Tokens, card: ModelCard) -> None:
