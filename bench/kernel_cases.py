@@ -35,7 +35,7 @@ class Call:
     """
 
     shape: Sequence[int]
-    operands: Sequence[Words]
+    operands: Sequence[NDArray[Any]]
     on: Callable[..., Array]
     items: int
     bits: int = 64
@@ -212,7 +212,7 @@ def _product(backend: Backend, a: Array, b: Array) -> Array:
 
 
 #: By the name of the operation; `matmul_heads` is the batched product of attention scores.
-CASES: dict[str, Maker] = {
+SHARES: dict[str, Maker] = {
     "keystream": _keystream,
     "pack": _pack,
     "unpack": _unpack,

@@ -102,7 +102,7 @@ class CudaBackend(KernelBackend):
     def _launch(self, kernel: str, n: int, *args: Any) -> None:
         entry = KERNELS[kernel]
         coded = zip(entry.codes, (*args, n), strict=True)
-        typed = [arg if code == "p" else _SCALARS[code](arg) for code, arg in coded]
+        typed = [arg if code in "ph" else _SCALARS[code](arg) for code, arg in coded]
         blocks = min(-(-n // entry.block), self._most_blocks)
         with self._device():
             self._function(kernel)((blocks,), (entry.block,), tuple(typed))

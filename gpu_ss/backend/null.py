@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.lattice import NoLattice
 from gpu_ss.ring import Array, word_count
 
 
@@ -95,7 +96,7 @@ def _where(condition: Any, a: Any, b: Any) -> NullArray:
     return NullArray(np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (condition, a, b))))
 
 
-class NullBackend(Backend):
+class NullBackend(NoLattice, Backend):
     """Every operation of a backend, on shapes alone."""
 
     name = "null"

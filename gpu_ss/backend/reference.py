@@ -8,6 +8,7 @@ import numpy as np
 
 from gpu_ss.backend import checks, product, reference_circuits, reference_steps
 from gpu_ss.backend.host import HostMemory
+from gpu_ss.backend.reference_lattice import ReferenceLattice
 from gpu_ss.ring import WORD, Array, word_count
 
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
@@ -16,7 +17,7 @@ _DIAGONALS = [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
 _HALF = np.uint64(32)
 
 
-class ReferenceBackend(HostMemory):
+class ReferenceBackend(ReferenceLattice, HostMemory):
     """NumPy, one core: for machines without a compiler, and the standard the other backends are held to."""
 
     name = "reference"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Kernel:
     """One kernel.
 
-    `unit` is its CUDA source file. `codes` has a letter per parameter: p for an array of 64-bit words, u for
-    uint64, i for int64; the last one, always i, is the number of items and is added by the launch. `block` is
-    the number of threads of a CUDA block.
+    `unit` is its CUDA source file. `codes` has a letter per parameter: p for an array of 64-bit words, h for
+    one of 32-bit words, u for uint64, i for int64; the last one, always i, is the number of items and is added
+    by the launch. `block` is the number of threads of a CUDA block.
     """
 
     unit: str
@@ -27,6 +27,17 @@ KERNELS = {
     "from_planes": Kernel("planes.cu", "ppiii", block=64),
     "matmul": Kernel("matmul.cu", "pppiiiiiii", block=64),
     "beaver_combine": Kernel("ring.cu", "ppppppui"),
+    "ntt_forward": Kernel("ntt.cu", "hhhhiiiii"),
+    "ntt_inverse": Kernel("ntt.cu", "hhhhiiiii"),
+    "multiply_add": Kernel("residues.cu", "hhhhhiiuii"),
+    "uniform_residues": Kernel("residues.cu", "phhiii"),
+    "binomial_residues": Kernel("residues.cu", "phhhiuii"),
+    "ternary_residues": Kernel("residues.cu", "phhhiuii"),
+    "scale_up": Kernel("residues.cu", "phhhhuiiii"),
+    "drop_prime": Kernel("residues.cu", "hhhhiiii"),
+    "decode_sum": Kernel("residues.cu", "hhphhpiui"),
+    "centred_columns": Kernel("residues.cu", "hpuiiii"),
+    "reduced_columns": Kernel("residues.cu", "phhuuiiii"),
     "unpack_add": Kernel("pack.cu", "pppii"),
     "pack_difference": Kernel("pack.cu", "pppiii"),
     "bit_plane": Kernel("steps.cu", "ppiii"),

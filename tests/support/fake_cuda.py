@@ -42,7 +42,9 @@ class Parameter(NamedTuple):
     @property
     def code(self) -> str:
         """The letter of `signatures.Kernel.codes`."""
-        return "p" if self.pointer else {"u64": "u", "i64": "i"}[self.type]
+        if self.pointer:
+            return {8: "p", 4: "h"}[_SIZES[self.type]]
+        return {"u64": "u", "i64": "i"}[self.type]
 
 
 def kernel_parameters(text: str) -> dict[str, list[Parameter]]:

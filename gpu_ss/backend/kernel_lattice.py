@@ -1,0 +1,183 @@
+"""The launches of the kernels on polynomials modulo primes (ntt.cu, residues.cu)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gpu_ss.backend import primes as tables
+from gpu_ss.backend.errors import BackendError
+from gpu_ss.backend.lattice import exact_depth
+from gpu_ss.backend.launcher import Launcher
+from gpu_ss.backend.primes import Primes
+from gpu_ss.ring import WORD, Array
+
+_STAGES = 3  # of a transform that one GPU launch does in registers
+_SLAB_WORDS = 1 << 20  # float64 words of a slab of residues: 8 MiB
+_ALL = 0xFFFFFFFFFFFFFFFF
+
+
+class LatticeKernels(Launcher):
+    """`Lattice` by kernels, and by float64 matrix products of the array library."""
+
+    #: Whether one launch does all stages of a transform (CPU), or a few (GPU).
+    _transforms_at_once = False
+
+    def ntt(self, x: Array, primes: Primes) -> Array:
+        return self._transform("ntt_forward", x, primes)
+
+    def intt(self, x: Array, primes: Primes) -> Array:
+        return self._transform("ntt_inverse", x, primes)
+
+    def multiply_add(self, x: Array, y: Array, z: Array | None, primes: Primes) -> Array:
+        shape = self._check_factors(x, y, z, primes)
+        out = self._residues(shape)
+        if out.size:
+            keep, more = (0, x) if z is None else (_ALL, z)
+            sizes = (shape[1], y.shape[1], keep, shape[2])
+            self._launch("multiply_add", out.size, x, y, more, out, self._moduli(primes), *sizes)
+        return out
+
+    def uniform_residues(self, words: Array, primes: Primes) -> Array:
+        self._check_stream(words)
+        if words.ndim != 3 or len(words) != len(primes):
+            raise ValueError(f"words must be [primes, polys, N], not {words.shape}")
+        out = self._residues(words.shape)
+        if out.size:
+            self._launch("uniform_residues", out.size, words, out, self._moduli(primes), *words.shape[1:])
+        return out
+
+    def binomial_residues(self, words: Array, add: Array | None, primes: Primes) -> Array:
+        return self._sample("binomial_residues", words, add, primes)
+
+    def ternary_residues(self, words: Array, add: Array | None, primes: Primes) -> Array:
+        return self._sample("ternary_residues", words, add, primes)
+
+    def _sample(self, kernel: str, words: Array, add: Array | None, primes: Primes) -> Array:
+        shape = self._check_sampling(words, add, primes)
+        out = self._residues(shape)
+        if out.size:
+            keep, more = (0, words.view(np.uint32)) if add is None else (_ALL, add)
+            self._launch(kernel, out.size, words, more, out, self._moduli(primes), shape[1], keep, shape[2])
+        return out
+
+    def scale_up(self, words: Array, bits: int, add: Array, primes: Primes) -> Array:
+        _, polys, size = self._check_sampling(words, add, primes)
+        out = self._residues(add.shape)
+        if out.size:
+            constants = self._constants(tables.scaling, primes, bits)
+            q = prod(primes) % (1 << WORD)
+            sizes = (q, WORD - bits, polys, size)
+            self._launch("scale_up", out.size, words, add, out, self._moduli(primes), constants, *sizes)
+        return out
+
+    def drop_prime(self, x: Array, primes: Primes) -> Array:
+        count, polys, size = self._check_residues(primes, x=x)
+        out = self._residues((count - 1, polys, size))
+        if out.size:
+            constants = self._constants(tables.dropping, primes)
+            sizes = (count, polys, size)
+            self._launch("drop_prime", out.size, x, out, self._moduli(primes), constants, *sizes)
+        return out
+
+    def decode_sum(self, x: Array, y: Array, bits: int, primes: Primes) -> Array:
+        shape = self._check_residues(primes, x=x, y=y)
+        out = self.empty(shape[1:])
+        if out.size:
+            inverses = self._constants(tables.inverses, primes)
+            scales = self._constants(tables.scales, primes, bits)
+            sizes = (len(primes), (1 << bits) - 1)
+            self._launch("decode_sum", out.size, x, y, out, self._moduli(primes), inverses, scales, *sizes)
+        return out
+
+    def residue_matmul(
+        self, weights: Array, largest: int, x: Array, add: Array | None, primes: Primes
+    ) -> Array:
+        columns, inner, size = self._check_product(weights, largest, x, add, primes)
+        self._check_float64()
+        total, depth = add, exact_depth(max(primes), largest)
+        for k in range(0, inner, depth):
+            factor = self.xp.ascontiguousarray(weights[:, k : k + depth])
+            out = self._residues((len(primes), columns, size))
+            summands = [None] * len(primes) if total is None else total
+            for p, part, summand, result in zip(primes, x[:, k : k + depth], summands, out, strict=True):
+                self._product_modulo(factor, part, summand, result, p)
+            total = out
+        if total is None:  # nothing to add up
+            return self._residues((len(primes), columns, size)) * np.uint32(0)
+        return total if inner else total.copy()
+
+    def _product_modulo(self, weights: Array, x: Array, add: Array | None, out: Array, p: int) -> None:
+        """out = weights x + add modulo p, a slab of columns at a time, which fits a cache."""
+        (inner, size), columns = x.shape, weights.shape[0]
+        width = min(size, max(64, _SLAB_WORDS // max(inner, columns) // 64 * 64))
+        slab_space, product_space = self._floats(inner * width), self._floats(columns * width)
+        for start in range(0, size, width):
+            part = min(width, size - start)
+            slab = slab_space[: inner * part].reshape(inner, part)
+            product = product_space[: columns * part].reshape(columns, part)
+            self._launch("centred_columns", slab.size, x, slab, p, size, start, part)
+            self.xp.matmul(weights, slab, out=product)
+            keep, more = (0, x) if add is None else (_ALL, add)
+            sizes = (p, keep, size, start, part)
+            self._launch("reduced_columns", product.size, product, more, out, *sizes)
+
+    def _transform(self, kernel: str, x: Array, primes: Primes) -> Array:
+        _, polys, size = self._check_residues(primes, x=x)
+        log_size = tables.check(primes, size)
+        table = self._constants(tables.transform_tables, primes, size)
+        if x.size:
+            for first, count, items in self._passes(kernel, x.size, log_size):
+                out = self._residues(x.shape)
+                sizes = (polys, log_size, first, count)
+                self._launch(kernel, items, x, out, table, self._moduli(primes), *sizes)
+                x = out
+        return x
+
+    def _passes(self, kernel: str, elements: int, log_size: int) -> Iterator[tuple[int, int, int]]:
+        """(first stage, stages, items) of each launch."""
+        if self._transforms_at_once:
+            yield 0, log_size, elements >> log_size
+            return
+        starts = range(0, log_size, _STAGES)
+        for first in starts if kernel == "ntt_forward" else reversed(starts):
+            count = min(_STAGES, log_size - first)
+            yield first, count, elements >> count
+
+    def _residues(self, shape: tuple[int, ...]) -> Array:
+        """Uninitialised uint32 words; N is even, so they fill whole words."""
+        return self.empty((prod(shape) + 1) // 2).view(np.uint32)[: prod(shape)].reshape(shape)
+
+    def _floats(self, count: int) -> Array:
+        return self.empty(count).view(np.float64)
+
+    def _moduli(self, primes: Primes) -> Array:
+        return self._constants(tables.moduli, primes)
+
+    def _constants(self, make: Callable[..., tables.Table], *key: Any) -> Array:
+        """A table of constants in this backend's memory, kept."""
+        found = self._kept_constants.get((make, *key))
+        if found is None:
+            found = self._kept_constants[(make, *key)] = self.asarray(make(*key))
+        return found
+
+    @cached_property
+    def _kept_constants(self) -> dict[tuple[Any, ...], Array]:
+        return {}
+
+    def _check_float64(self) -> None:
+        """BackendError where float64 products are not exact: libraries may emulate them with fewer bits."""
+        if not self._float64_adds_exactly:
+            raise BackendError(f"float64 matrix products of the {self.name} backend are not exact")
+
+    @cached_property
+    def _float64_adds_exactly(self) -> bool:
+        """At the bound: 2^10 products of odd numbers near 2^28 and 2^15 add up to just below 2^53."""
+        x, y = (1 << 28) - 1, (1 << 15) - 1
+        left, right = np.full((16, 1024), float(x)), np.full((1024, 16), float(y))
+        product = self.xp.matmul(self.asarray(left), self.asarray(right))
+        return bool((self.to_host(product) == float(1024 * x * y)).all())
