@@ -1,0 +1,231 @@
+"""Correlations for fixed linear layers, made ahead of time for many rows at once (RowBatch).
+
+The client holds random R [rows, K], the server integer weights W [K, C]. Afterwards the client holds
+R W + S and the server S, uniform, modulo 2^ring_bits. Online the client then sends X - R, and the two hold
+shares of X W (the preprocessing of Delphi, ePrint 2020/050).
+
+One ciphertext carries one column of R: row i is coefficient i. So output column c is sum_k W_kc ciphertext_k,
+with the weights as plain integers: no transforms of weights, no rotations, no keys but one. Cost of a batch of
+N rows: K encryptions, 2 K C N products for each prime in float64 matrix products, C replies; on the wire 162
+bits for each of N K numbers and 150 for each of N C (LIN64). Fewer rows than N cost as much as N.
+
+What is revealed. To the server: nothing beyond ring-LWE (128 bits), K and C are public. To the client: R W + S,
+uniform, and the weights' trace in the noise up to the distance that `Weights.margins` states. Both parties follow
+the protocol: a client with a crafted key or crafted ciphertexts is not stopped here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.prg import Prg, fresh_key
+from gpu_ss.ring import Array, Ring
+from he_bridge import rlwe, wire
+from he_bridge.errors import ParameterError
+from he_bridge.params import Margins, ParameterSet, check, check_weights, largest_magnitude
+from he_bridge.ring import PolyRing
+from he_bridge.wire import DIGEST_BYTES, Header, Kind
+from net import Channel
+
+#: Ciphertexts of one message, 2.6 MB: encryption, network and evaluation overlap, and memory stays bounded.
+BLOCK = 16
+#: Ciphertexts the evaluator multiplies at once where it need not keep all: 100 MB of residues. Whole blocks.
+GROUP = 256
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the client knows of a weight matrix: its shape, and a digest that ties messages to it."""
+
+    inputs: int
+    outputs: int
+    digest: bytes
+
+
+class Weights:
+    """A checked weight matrix [K, C] of signed integers, at the server.
+
+    The digest is keyed, so it confirms no guess of the weights; give the same 1 to 64 secret bytes to have the
+    same digest again. `margins` says how far the weights are from being refused.
+    """
+
+    def __init__(
+        self, backend: Backend, params: ParameterSet, weights: NDArray[Any], digest_key: bytes | None = None
+    ) -> None:
+        if weights.dtype.kind not in "iu" or weights.dtype == np.uint64:
+            raise ParameterError(f"weights must be signed integers, not {weights.dtype}")
+        integers = np.ascontiguousarray(weights, "<i8")
+        self.margins: Margins = check_weights(params, integers)
+        key = fresh_key() if digest_key is None else digest_key
+        digest = hashlib.blake2b(integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
+        self.layer = Layer(integers.shape[0], integers.shape[1], digest)
+        self.largest = largest_magnitude(integers)
+        self.transposed = backend.asarray(np.ascontiguousarray(integers.T, np.float64))
+
+    def __repr__(self) -> str:
+        return f"Weights(inputs={self.layer.inputs}, outputs={self.layer.outputs}, <hidden>)"
+
+
+@dataclass
+class _Turns:
+    """Numbers the batches of a session: a message of an earlier batch is refused."""
+
+    params: ParameterSet
+    counter: int = 0
+
+    def next_batch(self, layer: Layer, rows: int) -> _Batch:
+        self.counter += 1
+        return _Batch(self.params, layer, rows, self.counter)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One batch of at most N rows, and the headers of its messages."""
+
+    params: ParameterSet
+    layer: Layer
+    rows: int
+    counter: int
+
+    def header(self, kind: Kind, first: int, count: int) -> Header:
+        shape = (self.rows, self.layer.inputs, self.layer.outputs)
+        return Header(kind, self.params.digest, self.layer.digest, self.counter, *shape, first, count)
+
+
+class RowBatchClient:
+    """The client's end: owns the keys of this session. `correlate` for each layer, in the server's order."""
+
+    def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
+        check(params)
+        self._ring = PolyRing(backend, params)
+        self._channel = channel
+        self._prg = Prg(backend)
+        self._turns = _Turns(params)
+        self._secret, public = rlwe.keygen(self._ring, self._prg)
+        wire.send_public_key(channel, self._ring, public)
+
+    def __repr__(self) -> str:
+        return f"RowBatchClient({self._ring.params.name}, <hidden>)"
+
+    def correlate(self, layer: Layer, r: Array) -> Array:
+        """R W + S [rows, C] for words R [rows, K], which must be fresh and uniform. Raises NetError."""
+        if r.ndim != 2 or r.shape[1] != layer.inputs:
+            raise ValueError(f"R must be [rows, {layer.inputs}], not {r.shape}")
+        out = self._ring.backend.empty((len(r), layer.outputs))
+        for start, stop in _spans(len(r), self._ring.degree):
+            batch = self._turns.next_batch(layer, stop - start)
+            self._offer(batch, r[start:stop])
+            self._finish(batch, out[start:stop])
+        return out
+
+    def _offer(self, batch: _Batch, r: Array) -> None:
+        """Sends the columns of R, encrypted."""
+        for first, end in _spans(batch.layer.inputs, BLOCK):
+            words = self._ring.backend.zeros((end - first, self._ring.degree))
+            words[:, : batch.rows] = r[:, first:end].T
+            seed = fresh_key()
+            b = rlwe.encrypt(self._secret, words, seed, self._prg)
+            wire.send_inputs(
+                self._channel, self._ring, batch.header(Kind.INPUTS, first, end - first), seed, b
+            )
+
+    def _finish(self, batch: _Batch, out: Array) -> None:
+        """Decrypts the replies into `out`."""
+        for first, end in _spans(batch.layer.outputs, BLOCK):
+            header = batch.header(Kind.REPLIES, first, end - first)
+            words = rlwe.decrypt(self._secret, wire.recv_replies(self._channel, self._ring, header))
+            out[:, first:end] = words[:, : batch.rows].T
+
+
+class RowBatchServer:
+    """The server's end: knows the client's public key. `correlate` for each layer, in the client's order."""
+
+    def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
+        check(params)
+        self._ring = PolyRing(backend, params)
+        self._channel = channel
+        self._prg = Prg(backend)
+        self._turns = _Turns(params)
+        self._public = wire.recv_public_key(channel, self._ring)
+
+    def correlate(self, weights: Weights, rows: int) -> Array:
+        """S [rows, C], uniform words modulo 2^ring_bits. Raises NetError."""
+        out = self._ring.backend.empty((rows, weights.layer.outputs))
+        for start, stop in _spans(rows, self._ring.degree):
+            batch = self._turns.next_batch(weights.layer, stop - start)
+            self._evaluate(batch, weights, out[start:stop])
+        return out
+
+    def _evaluate(self, batch: _Batch, weights: Weights, out: Array) -> None:
+        """Receives ciphertexts, multiplies, replies.
+
+        Whichever side is shorter is kept whole: with few inputs all of them, while outputs are made a group at a
+        time; with few outputs all sums, while inputs are added up a group at a time.
+        """
+        inputs, outputs = batch.layer.inputs, batch.layer.outputs
+        if inputs <= outputs:
+            everything = _Sum(self._ring, weights, slice(0, inputs), self._inputs(batch, 0, inputs))
+            for first, end in _spans(outputs, GROUP):
+                self._reply(batch, first, everything.product(slice(first, end)), out)
+        else:
+            total = None
+            for first, end in _spans(inputs, GROUP):
+                part = _Sum(self._ring, weights, slice(first, end), self._inputs(batch, first, end))
+                total = part.product(slice(0, outputs), total)
+            if total is not None:
+                self._reply(batch, 0, total, out)
+
+    def _inputs(self, batch: _Batch, first: int, end: int) -> tuple[Array, Array]:
+        """Ciphertexts first .. end - 1: b and a as values, [primes, end - first, N]."""
+        empty = self._ring.backend.xp.empty
+        shape = (len(self._ring.primes), end - first, self._ring.degree)
+        b, a = empty(shape, np.uint32), empty(shape, np.uint32)
+        for start, stop in _spans(end - first, BLOCK):
+            header = batch.header(Kind.INPUTS, first + start, stop - start)
+            b[:, start:stop], a[:, start:stop] = wire.recv_inputs(self._channel, self._ring, header)
+        return b, a
+
+    def _reply(self, batch: _Batch, first: int, result: tuple[Array, Array], out: Array) -> None:
+        """Masks and sends the results for columns from `first` on; the masks go to `out`."""
+        ring, contiguous = self._ring, self._ring.backend.xp.ascontiguousarray
+        b, a = result
+        for start, stop in _spans(b.shape[1], BLOCK):
+            mask = Ring(ring.params.ring_bits).reduce(self._prg.words((stop - start, ring.degree)))
+            parts = (contiguous(b[:, start:stop]), contiguous(a[:, start:stop]))
+            replies = rlwe.reply(ring, self._public, *parts, mask, self._prg)
+            header = batch.header(Kind.REPLIES, first + start, stop - start)
+            wire.send_replies(self._channel, ring, header, replies)
+            out[:, first + start : first + stop] = mask[:, : batch.rows].T
+
+
+@dataclass
+class _Sum:
+    """Ciphertexts of some inputs, to be combined with the weights of some outputs."""
+
+    ring: PolyRing
+    weights: Weights
+    inputs: slice
+    parts: tuple[Array, Array] = field(repr=False)
+
+    def product(self, outputs: slice, add: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+        """sum_k W_kc ciphertext_k, plus `add`, for the outputs c: [primes, outputs, N] both parts."""
+        backend, primes = self.ring.backend, self.ring.primes
+        w = backend.xp.ascontiguousarray(self.weights.transposed[outputs, self.inputs])
+        b, a = (
+            backend.residue_matmul(w, self.weights.largest, x, more, primes)
+            for x, more in zip(self.parts, add or (None, None), strict=True)
+        )
+        return b, a
+
+
+def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:
+    """0 .. total in pieces of at most `step`."""
+    for start in range(0, total, step):
+        yield start, min(start + step, total)

@@ -1,0 +1,195 @@
+"""Parameter sets of the ring-LWE encryption, and the checks that a set and the weights under it must pass.
+
+A set fixes the ring Z_q[X]/(X^N + 1), q a product of small primes, and the plaintexts Z_2^ring_bits. The
+evaluator's replies keep only the `kept` primes: dividing by the `dropped` ones makes them smaller and is what
+hides the weights (see `rlwe.reply`). Security is not configurable: sets are frozen here, and refused where
+a check fails.
+
+Background: Brakerski, Fan, Vercauteren (BFV, ePrint 2012/144); security table: Homomorphic Encryption
+Standard, 2018 (ternary secrets, classical 128 bits), the same as SEAL enforces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from math import log2, pi, prod, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_ss.backend import primes as tables
+from gpu_ss.backend.lattice import exact_depth
+from he_bridge.errors import ParameterError
+
+#: The longest modulus in bits, special primes included, for 128-bit security with a ternary secret.
+MOST_MODULUS_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
+#: How many standard deviations of noise must fit: 2^-74 of a Gaussian lies outside 10, 2^-106 outside 12.
+NOISE_SIGMAS = 10.0
+ROUNDING_SIGMAS = 12.0
+#: Products of weights and residues must stay exact for this many terms at least, or the product is slow.
+LEAST_DEPTH = 64
+
+ERROR_VARIANCE = 10.5  # centred binomial of 21 + 21 bits
+_ENCODING_VARIANCE = 1 / 12  # of rounding q m / t
+_WIRE_CONTRACT = "he_bridge 1: ChaCha20 streams, prime-major, floor(w p / 2^64)"
+
+
+@dataclass(frozen=True)
+class ParameterSet:
+    """One frozen choice.
+
+    special: primes for key switching; they count for security, not for noise. privacy_bits: the replies of a
+    whole batch are at a statistical distance of at most 2^-privacy_bits from replies that depend on nothing
+    but the result; weights that would break this are refused.
+    """
+
+    name: str
+    degree: int
+    kept: tuple[int, ...]
+    dropped: tuple[int, ...]
+    ring_bits: int
+    special: tuple[int, ...] = ()
+    privacy_bits: int = 40
+
+    @property
+    def primes(self) -> tuple[int, ...]:
+        """The primes of a fresh ciphertext; those a reply keeps come first."""
+        return self.kept + self.dropped
+
+    @property
+    def error_sigma(self) -> float:
+        """Standard deviation of the noise of one fresh coefficient, encoding included."""
+        return sqrt(ERROR_VARIANCE + _ENCODING_VARIANCE)
+
+    @property
+    def zero_sigma(self) -> float:
+        """Of an encryption of zero under the public key: e_0 + u e + e_1 s with ternary u and s."""
+        return sqrt(ERROR_VARIANCE * (1 + 2 * self.degree * 2 / 3))
+
+    @property
+    def rounding_sigma(self) -> float:
+        """Of what dividing both parts of a ciphertext adds: rounding of one, and of the other times s."""
+        return sqrt((1 + 2 * self.degree / 3) / 12)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes that name the set, down to the order in which seeds are expanded."""
+        text = repr(
+            (_WIRE_CONTRACT, self.name, self.degree, self.kept, self.dropped, self.special, self.ring_bits)
+        )
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+    def wire_bits(self, primes: tuple[int, ...]) -> int:
+        """Bits of one coefficient on the wire."""
+        return sum(p.bit_length() for p in primes)
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How far a set and the weights under it are from what is refused."""
+
+    modulus_bits: int
+    most_modulus_bits: int
+    noise_bits: float  # log2 of the bound of the noise before the switch
+    noise_room_bits: float  # of what decryption without a switch could bear
+    rounding_sigmas: float  # q'' / 2t in standard deviations of the noise after the switch
+    depth: int  # terms of an exact float64 product
+    privacy_bits: float  # -log2 of the statistical distance of one batch
+
+
+def check(params: ParameterSet) -> None:
+    """Raises ParameterError unless the set is well-formed, secure, and decrypts after the switch."""
+    name = params.name
+    try:
+        tables.check(params.primes + params.special, params.degree)
+    except ValueError as error:
+        raise ParameterError(f"{name}: {error}") from None
+    if not 1 <= params.ring_bits <= 64:
+        raise ParameterError(f"{name}: ring_bits must be 1 to 64, not {params.ring_bits}")
+    if not params.kept or not params.dropped:
+        raise ParameterError(f"{name}: replies must keep some primes and drop some, or they reveal weights")
+    bits, most = _modulus_bits(params), MOST_MODULUS_BITS.get(params.degree, 0)
+    if bits > most:
+        raise ParameterError(
+            f"{name}: {bits} bits of modulus, at most {most} are secure for N = {params.degree}"
+        )
+    sigmas = _rounding_sigmas(params, 0.0)
+    if sigmas < ROUNDING_SIGMAS:
+        raise ParameterError(
+            f"{name}: replies would decrypt wrongly: q''/2t is {sigmas:.1f} standard deviations of the "
+            f"rounding noise, {ROUNDING_SIGMAS:g} are needed; keep more bits"
+        )
+
+
+def check_weights(params: ParameterSet, weights: NDArray[np.int64]) -> Margins:
+    """Margins for integer weights [K, C], from their real column norms. Raises ParameterError.
+
+    Noise of output c before the switch has variance error_sigma^2 sum_k w_kc^2, plus that of an encryption of
+    zero. A reply differs from one without the first part with probability at most E|noise| q''/q for each
+    coefficient; privacy_bits adds that up over the N C coefficients of a batch.
+    """
+    check(params)
+    if weights.ndim != 2 or 0 in weights.shape:
+        raise ParameterError(
+            f"weights must be a matrix [inputs, outputs] that is not empty, not {weights.shape}"
+        )
+    q, reduced = prod(params.primes), prod(params.kept)
+    largest = largest_magnitude(weights)
+    depth = exact_depth(max(params.primes), largest)
+    if depth < LEAST_DEPTH:
+        bits = (exact_depth(max(params.primes), 1) // LEAST_DEPTH).bit_length() - 1
+        raise ParameterError(f"weights reach {largest}: {params.name} computes exactly up to 2^{bits}")
+    norms = np.sqrt((weights.astype(np.float64) ** 2).sum(axis=0))
+    sigma = sqrt((params.error_sigma * float(norms.max())) ** 2 + params.zero_sigma**2)
+    noise, room = log2(NOISE_SIGMAS * sigma), log2(q) - params.ring_bits - 1
+    if noise > room:
+        raise ParameterError(
+            f"noise of 2^{noise:.1f} exceeds the 2^{room:.1f} that {params.name} can decrypt"
+        )
+    sigmas = _rounding_sigmas(params, sigma)
+    if sigmas < ROUNDING_SIGMAS:
+        raise ParameterError(
+            f"{params.name} decrypts these weights' results wrongly ({sigmas:.1f} sigmas of room)"
+        )
+    distance = params.degree * sqrt(2 / pi) * params.error_sigma * float(norms.sum()) * reduced / q
+    privacy = -log2(distance) if distance else float("inf")
+    if privacy < params.privacy_bits:
+        raise ParameterError(
+            f"replies under {params.name} would hide weights of this size by 2^-{privacy:.1f} only, "
+            f"2^-{params.privacy_bits} is needed: use smaller weights, or split the columns over several matrices"
+        )
+    bits = _modulus_bits(params)
+    return Margins(bits, MOST_MODULUS_BITS[params.degree], noise, room - noise, sigmas, depth, privacy)
+
+
+def largest_magnitude(weights: NDArray[np.int64]) -> int:
+    """max |w|, in Python integers: -2^63 has no int64 magnitude."""
+    return max(int(weights.max()), -int(weights.min()))
+
+
+def _modulus_bits(params: ParameterSet) -> int:
+    return prod(params.primes + params.special).bit_length()
+
+
+def _rounding_sigmas(params: ParameterSet, sigma: float) -> float:
+    """q'' / 2t in standard deviations of noise after the switch, for noise `sigma` before it."""
+    reduced = prod(params.kept)
+    after = sqrt(params.rounding_sigma**2 + (sigma / prod(params.dropped)) ** 2)
+    return reduced / (1 << params.ring_bits) / 2 / after
+
+
+_KEPT = (33538049, 33292289, 33177601)  # 25 bits
+
+#: Fixed linear layers over Z_2^64, batched over rows ahead of time.
+LIN64 = ParameterSet("LIN64", 8192, _KEPT, (536690689, 536641537, 536608769), 64)
+#: Fixed linear layers over Z_2^64, a single query.
+LIN64P = ParameterSet("LIN64P", 8192, _KEPT, (1073692673, 1073643521), 64, (1073479681,))
+#: Products of two shared matrices over Z_2^64.
+MAT64 = ParameterSet("MAT64", 8192, _KEPT, (133857281, 133644289, 133611521, 133513217), 64, (268369921,))
+#: Fixed linear layers over Z_2^32. Half the degree leaves room for less privacy: a batch of replies tells with
+#: probability 2^-24 more than the result, namely one rounding. Where that is too much, LIN64 serves as well.
+LIN32 = ParameterSet("LIN32", 4096, (2056193, 1990657), (4169729, 4120577, 4104193), 32, privacy_bits=24)
+
+SETS = {params.name: params for params in (LIN64, LIN64P, MAT64, LIN32)}

@@ -1,0 +1,126 @@
+"""Ring-LWE encryption of words modulo 2^ring_bits: keys, ciphertexts, replies.
+
+A ciphertext (b, a) of m has b + a s = round(q m / t) + e modulo q, t = 2^ring_bits, e small. The holder of
+the secret key encrypts with `a` expanded from a seed, so only b travels. The evaluator computes linear
+combinations of ciphertexts, and answers with `reply` and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from gpu_ss.prg import Prg, fresh_key
+from gpu_ss.ring import Array
+from he_bridge.errors import HeError
+from he_bridge.ring import PolyRing
+
+_SEAL = object()
+
+
+class SecretKey:
+    """A ternary polynomial s. It stays in this process: it cannot be copied, pickled, printed or sent."""
+
+    __slots__ = ("_minus_s", "_ring", "_s")
+
+    def __init__(self, ring: PolyRing, prg: Prg) -> None:
+        self._ring = ring
+        small = ring.ternary(prg, 1)
+        self._s = ring.values(small)
+        minus_one = np.repeat(np.array(ring.primes, np.uint32) - np.uint32(1), ring.degree)
+        self._minus_s = ring.multiply_add(
+            self._s, ring.backend.asarray(minus_one.reshape(-1, 1, ring.degree))
+        )
+
+    def __repr__(self) -> str:
+        return f"SecretKey({self._ring.params.name}, <hidden>)"
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError("a secret key does not leave its process")
+
+    @property
+    def ring(self) -> PolyRing:
+        return self._ring
+
+    def mask(self, a: Array, x: Array) -> Array:
+        """x - a s, values at full modulus."""
+        return self._ring.multiply_add(a, self._minus_s, x)
+
+    def times(self, a: Array) -> Array:
+        """a s, values at the modulus of a."""
+        return self._ring.multiply_add(a, self._s[: len(a)])
+
+
+@dataclass(frozen=True, repr=False)
+class PublicKey:
+    """An encryption of zero (p0, p1) as values, p1 expanded from the seed."""
+
+    seed: bytes
+    p0: Array
+
+    def __repr__(self) -> str:
+        return "PublicKey(...)"
+
+
+class Reply:
+    """A ciphertext as coefficients at the reduced modulus, [kept primes, polys, N] both parts.
+
+    At the evaluator `reply` makes it, and only it can; at the client `wire` reads it from a message.
+    """
+
+    __slots__ = ("a", "b")
+
+    def __init__(self, b: Array, a: Array, seal: object = None) -> None:
+        if seal is not _SEAL:
+            raise HeError("only rlwe.reply makes replies: anything else may reveal the weights")
+        self.b = b
+        self.a = a
+
+    def __repr__(self) -> str:
+        return f"Reply(shape={self.b.shape})"
+
+
+def keygen(ring: PolyRing, prg: Prg) -> tuple[SecretKey, PublicKey]:
+    """A new key pair from the client's private randomness."""
+    secret, seed = SecretKey(ring, prg), fresh_key()
+    error = ring.values(ring.errors(prg, 1))
+    return secret, PublicKey(seed, secret.mask(ring.public_uniform(seed, 1), error))
+
+
+def encrypt(secret: SecretKey, words: Array, seed: bytes, prg: Prg) -> Array:
+    """b as values for words [polys, N]; a is `ring.public_uniform(seed, polys)`. A seed is used once."""
+    ring = secret.ring
+    noisy = ring.add_message(ring.errors(prg, len(words)), words)
+    return secret.mask(ring.public_uniform(seed, len(words)), ring.values(noisy))
+
+
+def reply(ring: PolyRing, public: PublicKey, b: Array, a: Array, mask: Array, prg: Prg) -> Reply:
+    """The only way from an evaluator's result (b, a), as values at full modulus, to the wire.
+
+    1. Adds a fresh encryption of zero (p0 u + e0, p1 u + e1), u ternary: hides which combination of the
+       client's own `a` parts this is.
+    2. Adds the mask, uniform words [polys, N]: the client decrypts result + mask.
+    3. Divides by the dropped primes: what noise of the combination survives changes a rounding with a
+       probability that `params.check_weights` bounds, and is otherwise gone. Without this step the client,
+       who knows the errors it encrypted with, reads the weights off the noise by least squares.
+    """
+    polys = len(mask)
+    u = ring.values(ring.ternary(prg, polys))
+    p1 = ring.public_uniform(public.seed, 1)
+    fresh_b = ring.coefficients(ring.multiply_add(u, public.p0, b))
+    fresh_a = ring.coefficients(ring.multiply_add(u, p1, a))
+    masked = ring.add_message(ring.errors(prg, polys, fresh_b), mask)
+    return Reply(ring.switched(masked), ring.switched(ring.errors(prg, polys, fresh_a)), _SEAL)
+
+
+def received_reply(b: Array, a: Array) -> Reply:
+    """The client's view of a reply that came over the wire (`wire` only)."""
+    return Reply(b, a, _SEAL)
+
+
+def decrypt(secret: SecretKey, reply: Reply) -> Array:
+    """The words of a reply, [polys, N]."""
+    ring = secret.ring
+    return ring.message(ring.coefficients(secret.times(ring.values(reply.a))), reply.b)

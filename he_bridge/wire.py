@@ -1,0 +1,178 @@
+"""Ciphertexts as messages: a header and bit-packed residues, every size known to the receiver beforehand.
+
+A message is a header frame, a seed frame where seeds are due, and for each part and each prime one frame of
+`bit_length(p)` bits per residue. The receiver knows the one header that is due (parameters, weights, shape,
+counter), so it compares instead of parsing, and allocates nothing for a message that differs. Flipped bits
+within a residue are not noticed here: integrity is the channel's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.ring import Array, wire_bytes
+from he_bridge.errors import CiphertextError
+from he_bridge.ring import SEED_BYTES, PolyRing
+from he_bridge.rlwe import PublicKey, Reply, received_reply
+from net import Channel
+
+MAGIC = b"FLHE"
+VERSION = 1
+DIGEST_BYTES = 16
+
+_HEADER = struct.Struct("<4sHH16s16sQIIIII")
+_WORD = np.dtype("<u8")
+
+
+class Kind(IntEnum):
+    """What a message carries."""
+
+    PUBLIC_KEY = 1
+    INPUTS = 2  # client to server: seed, b parts as values
+    REPLIES = 3  # server to client: b and a parts as coefficients
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything both sides must agree on. All numbers little-endian; 68 bytes.
+
+    counter: batches of this session so far. rows, inputs, outputs: of the product. first, count: which
+    ciphertexts of the batch these are.
+    """
+
+    kind: Kind
+    params: bytes
+    weights: bytes = bytes(DIGEST_BYTES)
+    counter: int = 0
+    rows: int = 0
+    inputs: int = 0
+    outputs: int = 0
+    first: int = 0
+    count: int = 1
+
+    def encode(self) -> bytes:
+        """The header frame."""
+        shape = (self.counter, self.rows, self.inputs, self.outputs, self.first, self.count)
+        return _HEADER.pack(MAGIC, VERSION, self.kind, self.params, self.weights, *shape)
+
+    def expect(self, raw: memoryview) -> None:
+        """Raises CiphertextError, naming what differs, unless `raw` is this header."""
+        if raw.nbytes != _HEADER.size:
+            raise CiphertextError(f"a header of {_HEADER.size} bytes was due, not of {raw.nbytes}")
+        magic, version, kind, params, weights, *shape = _HEADER.unpack(raw)
+        due = (self.counter, self.rows, self.inputs, self.outputs, self.first, self.count)
+        names = (
+            "batch counter",
+            "number of rows",
+            "number of inputs",
+            "number of outputs",
+            "block",
+            "block length",
+        )
+        different = [
+            *(["magic number"] if magic != MAGIC else []),
+            *(["version"] if version != VERSION else []),
+            *(["kind of message"] if kind != self.kind else []),
+            *(["parameter set"] if params != self.params else []),
+            *(["weights"] if weights != self.weights else []),
+            *(name for name, got, wanted in zip(names, shape, due, strict=True) if got != wanted),
+        ]
+        if different:
+            raise CiphertextError(
+                f"a ciphertext message differs from the one that is due here in: {', '.join(different)}. "
+                "Both sides must use the same parameters and layer, and take turns in the same order."
+            )
+
+
+HEADER_BYTES = _HEADER.size
+
+
+def residue_sizes(ring: PolyRing, polys: int, primes: tuple[int, ...]) -> list[int]:
+    """Bytes of each frame that `pack_residues` gives."""
+    return [wire_bytes(polys * ring.degree, p.bit_length()) for p in primes]
+
+
+def pack_residues(backend: Backend, x: Array, primes: tuple[int, ...]) -> Iterator[Any]:
+    """One frame for each prime of residues [primes, polys, N]."""
+    for row, p in zip(x, primes, strict=True):
+        words = backend.to_host(backend.pack(row.astype(np.uint64), p.bit_length()))
+        yield words.astype(_WORD, copy=False)
+
+
+def unpack_residues(
+    ring: PolyRing, frames: Sequence[memoryview], polys: int, primes: tuple[int, ...]
+) -> Array:
+    """The residues [primes, polys, N], each below its prime. Raises CiphertextError."""
+    backend, xp = ring.backend, ring.backend.xp
+    sizes = residue_sizes(ring, polys, primes)
+    if [frame.nbytes for frame in frames] != sizes:
+        raise CiphertextError(f"frames of {sizes} bytes were due, not of {[f.nbytes for f in frames]}")
+    rows = []
+    for frame, p in zip(frames, primes, strict=True):
+        words = backend.asarray(np.frombuffer(frame, _WORD).astype(np.uint64, copy=False))
+        row = backend.unpack(words, p.bit_length(), polys * ring.degree)
+        if int(row.max()) >= p:
+            raise CiphertextError("a ciphertext holds a number that is no residue of its prime")
+        rows.append(row.astype(np.uint32).reshape(polys, ring.degree))
+    return xp.stack(rows)
+
+
+def send_public_key(channel: Channel, ring: PolyRing, key: PublicKey) -> None:
+    """One message: header, seed, p0."""
+    header = Header(Kind.PUBLIC_KEY, ring.params.digest)
+    frames = pack_residues(ring.backend, key.p0, ring.primes)
+    channel.send("he/key", [header.encode(), key.seed, *frames])
+
+
+def recv_public_key(channel: Channel, ring: PolyRing) -> PublicKey:
+    """The peer's public key. Raises as `_receive`."""
+    seed, *frames = _receive(
+        channel,
+        "he/key",
+        Header(Kind.PUBLIC_KEY, ring.params.digest),
+        [SEED_BYTES, *residue_sizes(ring, 1, ring.primes)],
+    )
+    return PublicKey(bytes(seed), unpack_residues(ring, frames, 1, ring.primes))
+
+
+def send_inputs(channel: Channel, ring: PolyRing, header: Header, seed: bytes, b: Array) -> None:
+    """Fresh ciphertexts of which the receiver expands the a parts: header, seed, b."""
+    frames = pack_residues(ring.backend, b, ring.primes)
+    channel.send("he/inputs", [header.encode(), seed, *frames], round=False)
+
+
+def recv_inputs(channel: Channel, ring: PolyRing, header: Header) -> tuple[Array, Array]:
+    """(b, a) as values, [primes, header.count, N] each. Raises as `_receive`."""
+    sizes = residue_sizes(ring, header.count, ring.primes)
+    seed, *frames = _receive(channel, "he/inputs", header, [SEED_BYTES, *sizes])
+    b = unpack_residues(ring, frames, header.count, ring.primes)
+    return b, ring.public_uniform(bytes(seed), header.count)
+
+
+def send_replies(channel: Channel, ring: PolyRing, header: Header, replies: Reply) -> None:
+    """What `rlwe.reply` made: header, b, a."""
+    kept = ring.params.kept
+    frames = [*pack_residues(ring.backend, replies.b, kept), *pack_residues(ring.backend, replies.a, kept)]
+    channel.send("he/replies", [header.encode(), *frames], round=False)
+
+
+def recv_replies(channel: Channel, ring: PolyRing, header: Header) -> Reply:
+    """The evaluator's answer. Raises as `_receive`."""
+    kept = ring.params.kept
+    frames = _receive(channel, "he/replies", header, 2 * residue_sizes(ring, header.count, kept))
+    b = unpack_residues(ring, frames[: len(kept)], header.count, kept)
+    return received_reply(b, unpack_residues(ring, frames[len(kept) :], header.count, kept))
+
+
+def _receive(channel: Channel, tag: str, header: Header, sizes: Sequence[int]) -> list[memoryview]:
+    """The frames after the header. Raises CiphertextError or whatever the channel raises (NetError)."""
+    first, *frames = channel.recv(tag, [HEADER_BYTES, *sizes], round=False)
+    header.expect(first)
+    return frames
