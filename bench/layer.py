@@ -21,7 +21,8 @@ from transformer.architecture import Architecture, Numbers, Ranges
 from transformer.encoder import Encoder, layer
 from transformer.parameters import LOG2_E, Slot, Words, encode_slot, fold, layer_slots
 from transformer.ranges import prove_ranges
-from transformer.setup import from_words, nothing, set_up, shapes_only
+from transformer.setup import from_words, nothing, set_up, shapes
+from transformer.terms import PRIVATE
 
 SEED = 7
 RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
@@ -136,8 +137,10 @@ class LayerJob(Job):
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
         if rank not in self._plans:
             made: list[Encoder] = []
-            build = lambda party: made.append(set_up(party, self._numbers, shapes_only, slots=self._slots()))  # noqa: E731
-            setup = make_plan(rank, build)
+            source, slots = shapes(PRIVATE), self._slots()
+            setup = make_plan(
+                rank, lambda party: made.append(set_up(party, self._numbers, source, slots=slots))
+            )
             run = make_plan(
                 rank, lambda party: party.run(self._steps(party, made[0], *self._nulls(party))), setup.taken
             )

@@ -17,6 +17,7 @@ from transformer.inference import Request, Tokens, infer, plan_inference, plan_s
 from transformer.model import PrivateModel, check_request
 from transformer.reference import load_reference, run_reference
 from transformer.setup import from_words, nothing, set_up
+from transformer.terms import PRIVATE
 
 SEED = 13
 CLIENT = 0
@@ -45,8 +46,8 @@ class ModelJob(Job):
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
         if rank not in self._plans:
             numbers = self._model.numbers
-            setup = plan_setup(rank, numbers, False).plan
-            self._plans[rank] = setup, plan_inference(rank, numbers, self._request, False, setup.taken)
+            setup = plan_setup(rank, numbers, PRIVATE).plan
+            self._plans[rank] = setup, plan_inference(rank, numbers, self._request, PRIVATE, setup.taken)
         return self._plans[rank]
 
     def plan_setup(self, rank: int) -> Plan:

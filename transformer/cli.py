@@ -53,7 +53,12 @@ DealerAddress = Annotated[str | None, typer.Option(help="The dealer's address; t
 Model = Annotated[str | None, typer.Option(help="HuggingFace folder or hub name [default: demo model].")]
 TaskName = Annotated[str | None, typer.Option(help="features, embedding, classification or masked-lm.")]
 BackendName = Annotated[str | None, typer.Option(help="auto, cpu, cuda or reference.")]
-Weights = Annotated[str | None, typer.Option(help="private (to the server) or public (both hold the model).")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="private to the server, released-table (the client gets the embedding table) or public."
+    ),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text; repeat for a batch.")]
@@ -90,7 +95,7 @@ def demo(
     task: TaskName = None,
     backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
     trust: Annotated[str, typer.Option(help="Who makes the correlations: dealer.")] = "dealer",
-    weights: Annotated[str, typer.Option(help="private or public.")] = "private",
+    weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -195,13 +200,14 @@ def plan(
     task: TaskName = None,
     batch: Annotated[int, typer.Option(help="Texts per query.")] = 1,
     length: Annotated[int, typer.Option(help="Padded tokens per text.")] = 128,
-    weights: Annotated[str, typer.Option(help="private or public.")] = "private",
+    weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
     from transformer.model import PrivateModel
 
-    loaded = PrivateModel.load(model, task, weights == "public")  # type: ignore[arg-type]
+    chosen = _settings(None, {"model": model, "task": task, "weights": weights})
+    loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
     found = loaded.plan(batch, length)
     if as_json:
         typer.echo(json.dumps(found.summary(), indent=1))

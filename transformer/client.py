@@ -28,7 +28,7 @@ from transformer.session import (
     no_progress,
     say,
 )
-from transformer.setup import from_words, nothing, set_up, set_up_public
+from transformer.setup import from_words, nothing, set_up
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ class Client:
             self._progress("setup", done, total)
 
         with self._clock.phase(self._server, "setup"):
-            if not self.card.public_weights:
-                return set_up(self._party, numbers, nothing, progress)
+            if not self.card.terms.public:
+                return set_up(self._party, numbers, nothing, self.card.terms, progress)
             if own is None or own.card.digest != self.card.digest:
                 raise MalformedModel(
                     "the server's weights are public and this side needs the same ones: give --model with the "
                     f"model {self.card.name!r}" + ("" if own is None else "; the one given differs")
                 )
-            return set_up_public(self._party, numbers, from_words(own.words))
+            return set_up(self._party, numbers, from_words(own.words), self.card.terms)
 
     def ask(self, tokens: Tokens) -> Answer:
         """Run one query. The server learns its padded shape and nothing else."""

@@ -20,7 +20,8 @@ from transformer.architecture import Numbers
 from transformer.encoder import Encoder, Inputs
 from transformer.encoder import encode as encode_rows
 from transformer.heads import POOL_FRAC, run_head
-from transformer.setup import set_up, set_up_public, shape_of, shapes_only
+from transformer.setup import set_up, shapes
+from transformer.terms import Terms
 
 CLIENT = 0
 EMBED_WORDS = 1 << 25  # one-hot rows handled at a time (256 MiB)
@@ -60,9 +61,9 @@ def infer(party: Party, model: Encoder, request: Request, tokens: Tokens | None)
     return {name: _to_real(party, *found) for name, found in shares.items()}
 
 
-def plan_inference(rank: int, numbers: Numbers, request: Request, public: bool, first: int) -> Plan:
+def plan_inference(rank: int, numbers: Numbers, request: Request, terms: Terms, first: int) -> Plan:
     """What a query of that shape takes, its correlations numbered from `first`."""
-    setup_plan = plan_setup(rank, numbers, public)
+    setup_plan = plan_setup(rank, numbers, terms)
     model = setup_plan.model
     plan = make_plan(
         rank, lambda party: party.run(_forward(party, model, request, None)), setup_plan.plan.taken
@@ -78,17 +79,11 @@ class SetupPlan:
     model: Encoder
 
 
-def plan_setup(rank: int, numbers: Numbers, public: bool) -> SetupPlan:
+def plan_setup(rank: int, numbers: Numbers, terms: Terms) -> SetupPlan:
     """What setting up a session takes."""
     made: list[Encoder] = []
 
-    def run(party: Party) -> None:
-        if public:
-            made.append(set_up_public(party, numbers, shape_of))
-        else:
-            made.append(set_up(party, numbers, shapes_only))
-
-    plan = make_plan(rank, run)
+    plan = make_plan(rank, lambda party: made.append(set_up(party, numbers, shapes(terms), terms)))
     return SetupPlan(plan, made[0])
 
 
@@ -165,7 +160,7 @@ def _one_hot(tokens: Tokens, numbers: Numbers, start: int, rows: int, columns: i
 def _look_up(
     party: Party, numbers: Numbers, table: Public, request: Request, tokens: Tokens | None
 ) -> AShare:
-    """With a public table the client looks its rows up by itself."""
+    """With a public or released table the client looks its rows up by itself."""
     shape = (request.batch, request.length, numbers.arch.hidden)
     ring = Ring(numbers.embedding_bits)
     words = None

@@ -16,13 +16,14 @@ from transformer.errors import InputError
 from transformer.inference import Request, plan_inference, plan_setup
 from transformer.parameters import Words, encode_all, fold, layout
 from transformer.ranges import check_fits, prove_ranges
+from transformer.terms import PRIVATE, Terms
 
 
 class ModelCard(BaseModel):
     """What a server tells a client about its model: all of it public.
 
-    `public_weights`: both sides hold the model and `digest` is that of its encoded weights; otherwise the
-    weights stay secret and `digest` is empty.
+    With public weights both sides hold the model and `digest` is that of its encoded weights; otherwise it is
+    empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +31,7 @@ class ModelCard(BaseModel):
     name: str = Field(max_length=200)
     arch: Architecture
     ranges: Ranges
-    public_weights: bool = False
+    terms: Terms = PRIVATE
     digest: str = Field(default="", max_length=64)
 
     @property
@@ -48,7 +49,7 @@ class InferencePlan:
     """
 
     request: Request
-    public_weights: bool
+    terms: Terms
     setup: Plan
     query: Plan
 
@@ -58,7 +59,7 @@ class InferencePlan:
         return {
             "batch": self.request.batch,
             "length": self.request.length,
-            "weights": "public" if self.public_weights else "private",
+            "weights": self.terms.weights,
             "rounds": self.query.rounds,
             "online_bytes_client": client,
             "online_bytes_server": server,
@@ -79,7 +80,9 @@ class PrivateModel:
 
     @staticmethod
     def load(
-        name: str | Path | None = None, task: Task | None = None, public_weights: bool = False
+        name: str | Path | None = None,
+        task: Task | None = None,
+        terms: Terms = PRIVATE,
     ) -> PrivateModel:
         """Read a HuggingFace folder (or hub name; None: the demo model), prove its ranges, encode its weights.
 
@@ -92,10 +95,8 @@ class PrivateModel:
         folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
         ranges = prove_ranges(folded, arch)
         words = encode_all(folded, Numbers(arch=arch, ranges=ranges))
-        digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if public_weights else ""
-        card = ModelCard(
-            name=folder.name, arch=arch, ranges=ranges, public_weights=public_weights, digest=digest
-        )
+        digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if terms.public else ""
+        card = ModelCard(name=folder.name, arch=arch, ranges=ranges, terms=terms, digest=digest)
         return PrivateModel(card, words)
 
     @property
@@ -123,10 +124,10 @@ def check_request(request: Request, card: ModelCard) -> None:
 @lru_cache(maxsize=32)
 def plan_for(card: ModelCard, request: Request) -> InferencePlan:
     """The plan of a query (its correlations numbered right after the set-up's)."""
-    numbers, public = card.numbers, card.public_weights
-    setup = plan_setup(0, numbers, public)
-    query = plan_inference(0, numbers, request, public, setup.plan.taken)
-    return InferencePlan(request, public, setup.plan, query)
+    numbers, terms = card.numbers, card.terms
+    setup = plan_setup(0, numbers, terms)
+    query = plan_inference(0, numbers, request, terms, setup.plan.taken)
+    return InferencePlan(request, terms, setup.plan, query)
 
 
 def weights_digest(words: dict[str, Words], numbers: Numbers) -> str:

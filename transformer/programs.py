@@ -45,7 +45,7 @@ def run_dealer(settings: Settings, once: bool) -> None:
 def run_server(settings: Settings, once: bool) -> None:
     """The server: loads its model, then one session after the other."""
     keys, peers, dealer_key = settings.own_keys("server"), settings.clients(), settings.peer_key("dealer")
-    model = PrivateModel.load(settings.model, settings.task, settings.weights == "public")
+    model = PrivateModel.load(settings.model, settings.task, settings.terms)
     _log(f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}")
 
     def open_dealer() -> Channel:
@@ -100,8 +100,8 @@ def ask(
     """One query through open channels: tokenize, ask, compare if wanted."""
     folder = hf.find_model(settings.model)
     tokenizer = load_tokenizer(folder.path)
-    public = settings.weights == "public"
-    own = PrivateModel.load(settings.model, settings.task, True) if public else None
+    terms = settings.terms
+    own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     with (
         progress_bars(quiet) as progress,
         Client(open_server, open_dealer, settings.backend, own, progress) as client,
@@ -113,7 +113,7 @@ def ask(
     if compare:
         reference = run_reference(load_reference(folder, card.arch), card.arch, tokens)
     backend = get_backend(settings.backend).name
-    return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.public_weights)
+    return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from transformer.architecture import Architecture
 from transformer.client import Answer
 from transformer.inference import Tokens
 from transformer.reference import cosines, similarity, tokens_only
+from transformer.terms import Terms
 
 Real = NDArray[np.float64]
 MAIN_OUTPUT = {
@@ -39,7 +40,7 @@ class Result:
     answer: Answer
     reference: dict[str, Real] | None
     backend: str
-    public_weights: bool
+    terms: Terms
 
     @property
     def main(self) -> Real:
@@ -104,7 +105,7 @@ class Result:
             "online_bytes_sent": report.online.sent.bytes,
             "online_bytes_received": report.online.received.bytes,
             "rounds": report.rounds,
-            "weights": "public" if self.public_weights else "private",
+            "weights": self.terms.weights,
             "trust": "dealer",
             "backend": self.backend,
         }
@@ -147,9 +148,7 @@ class Result:
 
     def _costs(self) -> Table:
         report = self.answer.report
-        table = Table(
-            title=f"Cost ({self.backend}, dealer, weights {'public' if self.public_weights else 'private'})"
-        )
+        table = Table(title=f"Cost ({self.backend}, dealer, weights {self.terms.weights})")
         for name in ("phase", "seconds", "client sent", "client received", "dealer to server", "rounds"):
             table.add_column(name, justify="left" if name == "phase" else "right")
         rows = [

@@ -22,7 +22,7 @@ from transformer.session import (
     say,
     telling_why,
 )
-from transformer.setup import from_words, set_up, set_up_public
+from transformer.setup import from_words, set_up
 
 
 class Server:
@@ -56,11 +56,8 @@ class Server:
     def _set_up(self, party: Party, card: ModelCard) -> Encoder:
         start = time.perf_counter()
         with party.channel.traffic.phase("setup"):
-            build = set_up_public if card.public_weights else set_up
-            if not card.public_weights:
-                specs = plan_for(card, Request(batch=1, length=1)).setup.specs
-                party.provider.prepare(specs)
-            model = build(party, card.numbers, from_words(self._model.words))
+            party.provider.prepare(plan_for(card, Request(batch=1, length=1)).setup.specs)
+            model = set_up(party, card.numbers, from_words(self._model.words), card.terms)
         self._log(f"{party.channel.peer}: set up in {time.perf_counter() - start:.1f} s")
         return model
 

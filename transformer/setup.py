@@ -1,4 +1,4 @@
-"""Making a model usable by two parties: opening weights under masks, or agreeing on public ones."""
+"""Making a model usable by two parties: weights opened under masks, released, or public."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Protocol
 from gpu_ss.backend.null import NullArray
 from gpu_ss.party import Party
 from gpu_ss.protocols.arith import Static, open_static
+from gpu_ss.protocols.io import reveal, share
 from gpu_ss.ring import Array
 from gpu_ss.values import Private, Public
 from transformer.architecture import Numbers
 from transformer.encoder import Encoder
 from transformer.parameters import Slot, Words, layout
+from transformer.terms import PRIVATE, Terms
 
-SERVER = 1
+CLIENT, SERVER = 0, 1
 GROUP_BYTES = 1 << 26  # weights are opened in messages of about this size
 
 #: Called while weights are opened: (bytes so far, bytes in all).
@@ -34,58 +36,61 @@ def from_words(words: Mapping[str, Words]) -> WeightSource:
 
 
 def nothing(party: Party, slot: Slot) -> Array | None:
-    """The client of a private model has no weights."""
+    """The client has no weights, unless they are public."""
     return None
 
 
-def shapes_only(party: Party, slot: Slot) -> Array | None:
-    """For planning: the server's tensors as shapes."""
-    return NullArray(slot.shape) if party.rank == SERVER else None
-
-
-def shape_of(party: Party, slot: Slot) -> Array | None:
-    """For planning with public weights: everybody's tensors as shapes."""
-    return NullArray(slot.shape)
+def shapes(terms: Terms) -> WeightSource:
+    """For planning: tensors as shapes, at those who have them."""
+    return lambda party, slot: NullArray(slot.shape) if terms.public or party.rank == SERVER else None
 
 
 def set_up(
     party: Party,
     numbers: Numbers,
     source: WeightSource,
+    terms: Terms = PRIVATE,
     progress: Progress | None = None,
     slots: list[Slot] | None = None,
 ) -> Encoder:
-    """Private weights: the server opens each weight under a mask, once per session; biases stay with it.
+    """The model for this session: each weight opened under a mask once, or released, or public on both sides.
 
-    `slots`: part of the layout, for those who run part of the model.
+    Private biases stay with the server. `slots`: part of the layout, for those who run part of the model.
     """
     slots = layout(numbers) if slots is None else slots
-    weights = [s for s in slots if not s.bias]
-    done = 0
-    total = sum(8 * prod(s.shape) for s in weights)
-    opened: dict[str, Static | Public] = {}
-    for group in _groups(weights):
+    if terms.public:
+        found: dict[str, Public] = {s.name: Public(source(party, s), s.ring, s.frac_bits) for s in slots}
+        biases = {s.name: found.pop(s.name) for s in slots if s.bias}
+        return Encoder(numbers, found, biases)
+    weights: dict[str, Static | Public] = {
+        s.name: _release(party, s, source) for s in slots if terms.released(s.name)
+    }
+    secret = [s for s in slots if not s.bias and s.name not in weights]
+    weights |= _open(party, secret, source, progress)
+    return Encoder(numbers, weights, {s.name: _private(party, s, source) for s in slots if s.bias})
+
+
+def _release(party: Party, slot: Slot, source: WeightSource) -> Public:
+    """A tensor the server gives to the client: not secret any more."""
+    value = _private(party, slot, source)
+    words = reveal(party, share(party, value), CLIENT)
+    return Public(words if value.data is None else value.data, slot.ring, slot.frac_bits)
+
+
+def _open(
+    party: Party, slots: list[Slot], source: WeightSource, progress: Progress | None
+) -> dict[str, Static]:
+    """The weights opened under masks, in messages of about GROUP_BYTES."""
+    done, total = 0, sum(8 * prod(s.shape) for s in slots)
+    opened: dict[str, Static] = {}
+    for group in _groups(slots):
         privates = [_private(party, slot, source) for slot in group]
         for slot, static in zip(group, open_static(party, *privates), strict=True):
             opened[slot.name] = static
             done += 8 * prod(slot.shape)
         if progress is not None:
             progress(done, total)
-    biases = {s.name: _private(party, s, source) for s in slots if s.bias}
-    return Encoder(numbers, opened, biases)
-
-
-def set_up_public(party: Party, numbers: Numbers, source: WeightSource) -> Encoder:
-    """Public weights: both parties hold the model; products with weights are local."""
-    tensors = {}
-    for slot in layout(numbers):
-        words = source(party, slot)
-        tensors[slot.name] = (slot, Public(words, slot.ring, slot.frac_bits))
-    return Encoder(
-        numbers,
-        {name: public for name, (slot, public) in tensors.items() if not slot.bias},
-        {name: public for name, (slot, public) in tensors.items() if slot.bias},
-    )
+    return opened
 
 
 def _private(party: Party, slot: Slot, source: WeightSource) -> Private:

@@ -17,7 +17,8 @@ from transformer import hf
 from transformer.inference import Tokens, infer, plan_inference, plan_setup
 from transformer.model import PrivateModel
 from transformer.reference import cosines, load_reference, run_reference, tokens_only
-from transformer.setup import from_words, nothing, set_up, set_up_public
+from transformer.setup import from_words, nothing, set_up
+from transformer.terms import PRIVATE, Terms
 
 
 def run_private(
@@ -27,10 +28,8 @@ def run_private(
     card, numbers = model.card, model.numbers
 
     def run(party: Party) -> Any:
-        if card.public_weights:
-            encoder = set_up_public(party, numbers, from_words(model.words))
-        else:
-            encoder = set_up(party, numbers, from_words(model.words) if party.rank else nothing)
+        has_weights = party.rank == 1 or card.terms.public
+        encoder = set_up(party, numbers, from_words(model.words) if has_weights else nothing, card.terms)
         before = party.channel.traffic.report()
         first = party.provider.taken
         outputs = infer(party, encoder, tokens.request, tokens if party.rank == 0 else None)
@@ -45,7 +44,7 @@ def run_private(
 def check_plan(model: PrivateModel, tokens: Tokens, spent: list[Any]) -> None:
     """The counted traffic is the planned one, message by message."""
     for rank, (traffic, first, last) in enumerate(spent):
-        plan: Plan = plan_inference(rank, model.numbers, tokens.request, model.card.public_weights, first)
+        plan: Plan = plan_inference(rank, model.numbers, tokens.request, model.card.terms, first)
         assert plan.taken == last
         assert plan.rounds == traffic.rounds
         assert plan.sent[rank] == traffic.sent.payload
@@ -55,10 +54,10 @@ def check_plan(model: PrivateModel, tokens: Tokens, spent: list[Any]) -> None:
 
 
 def compare(
-    folder: Path, tokens: Tokens, task: Any = None, public: bool = False, backends: Any = ("auto", "auto")
+    folder: Path, tokens: Tokens, task: Any = None, terms: Terms = PRIVATE, backends: Any = ("auto", "auto")
 ) -> Any:
     """Run private and clear, check the plan, return both outputs."""
-    model = PrivateModel.load(folder, task, public)
+    model = PrivateModel.load(folder, task, terms)
     arch = model.card.arch
     outputs, spent = run_private(model, tokens, backends)
     check_plan(model, tokens, spent)
@@ -140,14 +139,26 @@ def test_sentence_embeddings(tmp_path: Path, mode: str, normalise: bool) -> None
 
 def test_public_weights_send_less_and_give_the_same(tmp_path: Path) -> None:
     folder, tokens = make_model(tmp_path), random_tokens(2, 6)
-    _, outputs, reference = compare(folder, tokens, public=True)
+    _, outputs, reference = compare(folder, tokens, terms=Terms(weights="public"))
     assert_close(outputs, reference, tokens)
-    plans = [PrivateModel.load(folder, None, public).plan(2, 6) for public in (False, True)]
+    plans = [PrivateModel.load(folder, None, t).plan(2, 6) for t in (Terms(), Terms(weights="public"))]
     private, public_ = (p.summary() for p in plans)
     assert public_["setup_bytes"] == 0
     assert private["setup_bytes"] > 0
     assert "affine" not in plans[1].query.tags
     assert public_["rounds"] < private["rounds"]
+
+
+def test_a_released_table_saves_its_product(tmp_path: Path) -> None:
+    folder, tokens = make_model(tmp_path), random_tokens(2, 6)
+    terms = Terms(weights="released-table")
+    _, outputs, reference = compare(folder, tokens, terms=terms)
+    assert_close(outputs, reference, tokens)
+    secret, released = (PrivateModel.load(folder, None, t).plan(2, 6) for t in (Terms(), terms))
+    assert released.query.rounds == secret.query.rounds - 1
+    assert released.query.sent[0] < secret.query.sent[0]
+    assert released.setup.tags["reveal"].sent == [0, 3 * (len(WORDS) + 2) * 32]
+    assert released.summary()["weights"] == "released-table"
 
 
 def test_any_length_up_to_the_maximum(tmp_path: Path) -> None:
@@ -183,7 +194,7 @@ def test_large_weights_widen_the_published_ranges(tmp_path: Path) -> None:
 
 def test_a_plan_numbers_what_the_set_up_opened(tmp_path: Path) -> None:
     model = PrivateModel.load(make_model(tmp_path))
-    setup = plan_setup(0, model.numbers, public=False)
+    setup = plan_setup(0, model.numbers, Terms())
     assert setup.plan.taken == len(setup.model.weights)
     assert setup.plan.sent[0] == 0, "the client sends nothing while weights are opened"
     assert setup.plan.offline_bytes == 0

@@ -257,6 +257,13 @@ def test_public_weights_between_processes(folder: Path, model: Path) -> None:
         assert "give --model" in refused.stderr
 
 
+def test_a_released_table_between_processes(folder: Path, model: Path) -> None:
+    with parties(folder, model, serve=["--weights", "released-table"]) as trio:
+        result = trio.answer(*TEXTS)  # the client takes what the server offers, and says so
+        assert min(result["cosine"]) > 0.9999
+        assert result["weights"] == "released-table"
+
+
 def test_the_demo_command(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
     argv = [
