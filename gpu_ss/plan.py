@@ -79,6 +79,11 @@ class PlanProvider(Provider):
         self._next = plan.first
         self._rank = rank
         self._plan = plan
+        self._held = 0
+
+    def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
+        self._held += 1
+        return self._held - 1
 
     def _expand(self, number: int, spec: Correlation) -> Sequence[Array | None]:
         self._plan.specs.append(spec)

@@ -20,9 +20,10 @@ from gpu_ss.functions.softmax import (
     with_mask,
 )
 from gpu_ss.party import Party, Steps, together
-from gpu_ss.protocols.arith import Static, affine, matmul, times_rows
+from gpu_ss.protocols.arith import matmul, times_rows
 from gpu_ss.protocols.io import Opened, add_private, add_public, open_masked
 from gpu_ss.protocols.trunc import extend, truncate
+from gpu_ss.protocols.weights import Static, affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Private, Public
 from transformer.architecture import Numbers

@@ -8,8 +8,9 @@ from __future__ import annotations
 from gpu_ss.functions.activation import activation
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.party import Party, Steps
-from gpu_ss.protocols.arith import affine, matmul
+from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.trunc import truncate
+from gpu_ss.protocols.weights import affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
 from transformer.architecture import Numbers

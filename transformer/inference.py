@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from gpu_ss.fixed import decode, encode
 from gpu_ss.party import Party, Steps, together
 from gpu_ss.plan import Plan, make_plan
-from gpu_ss.protocols.arith import affine
 from gpu_ss.protocols.io import private, reveal, share
+from gpu_ss.protocols.weights import affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Public
 from transformer.architecture import Numbers

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from gpu_ss.backend.null import NullArray
 from gpu_ss.party import Party
-from gpu_ss.protocols.arith import Static, open_static
 from gpu_ss.protocols.io import reveal, share
+from gpu_ss.protocols.weights import Static, open_static
 from gpu_ss.ring import Array
 from gpu_ss.values import Private, Public
 from transformer.architecture import Numbers

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.ring import Array
 
@@ -60,8 +61,15 @@ class Provider(ABC):
         return
 
     def keep_static(self, number: int, words: Array) -> None:
-        """Told by `arith.open_static`: the other party's weight under mask `number` is open here as `words`."""
+        """Told by `weights.open_static`: the other party's weight under mask `number` is open here as `words`."""
         return
+
+    def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
+        """Note a weight that this party (words) or the other one (None) holds in clear; its number.
+
+        For providers that can make `WeightProduct`; both parties hold the same weights in the same order.
+        """
+        raise CorrelationError("this provider makes no products with weights that are held in clear")
 
     def prepared(self, number: int) -> Array | None:
         """mask @ weight + share for the product `number`, if it was worked out ahead of time; once."""

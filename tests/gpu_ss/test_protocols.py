@@ -9,13 +9,14 @@ import pytest
 
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party, local, together
-from gpu_ss.protocols.arith import affine, matmul, mul, open_static, powers, square
+from gpu_ss.protocols.arith import matmul, mul, powers, square
 from gpu_ss.protocols.boolean import all_of, invert
 from gpu_ss.protocols.compare import ge, ge_public, r4, r8, shape_for, tree
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.io import private, reveal, share
 from gpu_ss.protocols.select import b2a, inject, select
 from gpu_ss.protocols.trunc import extend, truncate
+from gpu_ss.protocols.weights import affine, open_static
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import Public
 from tests.support.backends import open_backend

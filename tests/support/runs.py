@@ -14,12 +14,13 @@ from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.party import Party
-from gpu_ss.protocols.arith import affine, matmul, mul, open_static, powers
+from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.io import private
 from gpu_ss.protocols.select import b2a, inject
 from gpu_ss.protocols.trunc import truncate
+from gpu_ss.protocols.weights import affine, open_static
 from gpu_ss.ring import RING64, Ring
 from tests.support.protocols import bit_share, real_share
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
 from gpu_ss.ring import Array
 
@@ -137,6 +138,39 @@ class ColumnProduct(Correlation):
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         a = dealing.mask(self.a).reshape(self.rows, self.n)
         return (a * dealing.mask(self.b).reshape(1, self.n),)
+
+
+@dataclass(frozen=True)
+class WeightProduct(Correlation):
+    """A W for a mask A [rows, k] of one party and weight number `weight` [k, n] that the other holds in clear.
+
+    With `diagonal` the weight is [k] and the product A_ij w_j. Only the two parties can make it (he_bridge): a
+    dealer does not know W.
+    """
+
+    a: int
+    weight: int
+    rows: int
+    k: int
+    n: int
+    diagonal: int
+    bits: int
+
+    refs: ClassVar = ("a",)
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (Out((self.rows, self.n), self.bits),)
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        raise CorrelationError("a dealer cannot multiply by weights that one party holds in clear")
+
+
+@dataclass(frozen=True)
+class Elsewhere(Correlation):
+    """Holds the number of a correlation that does not come from the dealer."""
+
+    def outputs(self) -> tuple[Out, ...]:
+        return ()
 
 
 @dataclass(frozen=True)
