@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from gpu_ss.backend import Backend, get_backend
 from gpu_ss.party import Party
 from gpu_ss.prg import Prg
+from gpu_ss.provider.base import Provider
 from gpu_ss.provider.dealer import SESSION_BYTES, ClientProvider, StreamProvider, request_key
 from net import Agreement, Channel, handshake
 
@@ -25,6 +26,8 @@ MATERIAL_LIMIT = 1 << 31  # bytes of corrections kept before they are used
 
 #: Opens a channel; called when the channel is needed.
 Opener = Callable[[], Channel]
+#: Makes a provider from a party's rank, backend, channel to the other party, and the dealer's provider.
+Extension = Callable[[int, Backend, Channel, Provider], Provider]
 
 
 def package_version() -> str:
@@ -47,8 +50,12 @@ def joined(
     open_dealer: Opener,
     backend: str | Backend = "auto",
     material_limit: int = MATERIAL_LIMIT,
+    extend: Extension | None = None,
 ) -> Iterator[Party]:
-    """A party on an open session with the other one, with correlations from a dealer."""
+    """A party on an open session with the other one, with correlations from a dealer.
+
+    `extend` puts another provider before the dealer's; both parties give the same kind.
+    """
     device = get_backend(backend) if isinstance(backend, str) else backend
     with ExitStack() as stack:
         if rank == 0:
@@ -61,7 +68,8 @@ def joined(
             (frame,) = channel.recv("session", [SESSION_BYTES], round=False)
             dealer = stack.enter_context(open_dealer())
             provider = StreamProvider(device, _key(dealer, bytes(frame)), dealer, material_limit)
-        yield Party(rank, device, provider, channel, Prg(device))
+        source = extend(rank, device, channel, provider) if extend else provider
+        yield Party(rank, device, source, channel, Prg(device))
 
 
 def _key(dealer: Channel, name: bytes) -> bytes:

@@ -17,6 +17,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.party import Party
 from gpu_ss.prg import Prg, fresh_key
 from gpu_ss.provider.insecure import InsecureProvider
+from gpu_ss.session import Extension
 from net.channel import Channel
 from net.memory import memory_pair
 from net.traffic import TrafficReport
@@ -39,24 +40,27 @@ def simulate(
     keys: tuple[bytes, bytes] | None = None,
     channels: tuple[Channel, Channel] | None = None,
     timeout_s: float = 120.0,
+    extend: Extension | None = None,
 ) -> Simulation[T]:
-    """Run `run` as rank 0 and rank 1 (backends by name or given). `keys` fixes all randomness, for tests."""
+    """Run `run` as rank 0 and rank 1 (backends by name or given). `keys` fixes all randomness, for tests.
+
+    `extend` as in `session.joined`.
+    """
     seeds = keys or (fresh_key(), fresh_key())
     ends = channels or memory_pair("client", "server", timeout_s=timeout_s)
-    parties = []
-    for rank, end in enumerate(ends):
-        chosen = backends[rank]
-        backend = get_backend(chosen) if isinstance(chosen, str) else chosen
-        private = Prg(backend, bytes(31) + bytes([rank])) if keys else Prg(backend)
-        parties.append(Party(rank, backend, InsecureProvider(rank, backend, *seeds), end, private))
+    chosen = [get_backend(b) if isinstance(b, str) else b for b in backends]
+    dealt = [InsecureProvider(rank, backend, *seeds) for rank, backend in enumerate(chosen)]
     outcomes: list[T | None] = [None, None]
     failures: list[BaseException] = []
 
     def work(rank: int) -> None:
         try:
-            parties[rank].backend.activate()
-            with parties[rank].channel:
-                outcomes[rank] = run(parties[rank])
+            backend, end = chosen[rank], ends[rank]
+            backend.activate()
+            private = Prg(backend, bytes(31) + bytes([rank])) if keys else Prg(backend)
+            with end:
+                provider = extend(rank, backend, end, dealt[rank]) if extend else dealt[rank]
+                outcomes[rank] = run(Party(rank, backend, provider, end, private))
         except BaseException as error:
             failures.append(error)
 
@@ -67,7 +71,5 @@ def simulate(
         thread.join()
     if failures:
         raise failures[0]
-    provider = parties[1].provider
-    corrections = provider.correction_bytes if isinstance(provider, InsecureProvider) else 0
     traffic = (ends[0].traffic.report(), ends[1].traffic.report())
-    return Simulation((outcomes[0], outcomes[1]), traffic, corrections)  # type: ignore[arg-type]
+    return Simulation((outcomes[0], outcomes[1]), traffic, dealt[1].correction_bytes)  # type: ignore[arg-type]

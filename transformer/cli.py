@@ -59,6 +59,10 @@ Weights = Annotated[
         help="private to the server, released-table (the client gets the embedding table) or public."
     ),
 ]
+Products = Annotated[
+    str | None,
+    typer.Option(help="Who makes the products' correlations: dealer, or he (homomorphic encryption)."),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text; repeat for a batch.")]
@@ -96,6 +100,7 @@ def demo(
     backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
     trust: Annotated[str, typer.Option(help="Who makes the correlations: dealer.")] = "dealer",
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
+    products: Annotated[str, typer.Option(help="dealer, or he: the two parties by encryption.")] = "dealer",
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -103,7 +108,7 @@ def demo(
     """Run client, server and dealer on this machine, on real text, and compare with the clear-text model."""
     from transformer.demo import run_demo
 
-    result = run_demo(model, text, task, backend, trust, weights, pad_to, quiet)
+    result = run_demo(model, text, task, backend, trust, weights, products, pad_to, quiet)
     result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
@@ -155,6 +160,7 @@ def serve(
     model: Model = None,
     task: TaskName = None,
     weights: Weights = None,
+    products: Products = None,
     backend: BackendName = None,
     recv_timeout_s: Timeout = None,
     once: Once = False,
@@ -201,12 +207,13 @@ def plan(
     batch: Annotated[int, typer.Option(help="Texts per query.")] = 1,
     length: Annotated[int, typer.Option(help="Padded tokens per text.")] = 128,
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
+    products: Annotated[str, typer.Option(help="dealer, or he: the two parties by encryption.")] = "dealer",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
     from transformer.model import PrivateModel
 
-    chosen = _settings(None, {"model": model, "task": task, "weights": weights})
+    chosen = _settings(None, {"model": model, "task": task, "weights": weights, "products": products})
     loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
     found = loaded.plan(batch, length)
     if as_json:

@@ -57,7 +57,9 @@ class Client:
             self._server = stack.enter_context(server())
             handshake(self._server, agreement())
             self.card = hear(self._server, "card", ModelCard)
-            self._party = stack.enter_context(joined(0, self._server, dealer, backend))
+            self._party = stack.enter_context(
+                joined(0, self._server, dealer, backend, extend=self.card.terms.extension)
+            )
             self._model = self._set_up(own_model)
             self._stack = stack.pop_all()
 

@@ -31,6 +31,7 @@ def run_demo(
     backend: str,
     trust: str,
     weights: str,
+    products: str,
     pad_to: int | None,
     quiet: bool,
 ) -> Result:
@@ -41,7 +42,7 @@ def run_demo(
         if not text.strip():
             raise InputError(f"text {number} is empty")
     folder = str(hf.find_model(model).path)
-    chosen = {"model": folder, "task": task, "backend": backend, "weights": weights}
+    chosen = {"model": folder, "task": task, "backend": backend, "weights": weights, "products": products}
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
         keys = Path(scratch) / "keys"
@@ -57,6 +58,7 @@ def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, qu
         dealer = running.wait_ready("dealer", START_TIMEOUT_S)["address"]
         argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*", "--dealer", dealer]
         argv += ["--model", str(chosen["model"]), "--weights", str(chosen["weights"])]
+        argv += ["--products", str(chosen["products"])]
         argv += ["--task", str(chosen["task"])] if chosen["task"] else []
         running.start(Program("server", argv))
         server = running.wait_ready("server", START_TIMEOUT_S)["address"]

@@ -23,7 +23,7 @@ from gpu_ss.party import Party, Steps, together
 from gpu_ss.protocols.arith import matmul, times_rows
 from gpu_ss.protocols.io import Opened, add_private, add_public, open_masked
 from gpu_ss.protocols.trunc import extend, truncate
-from gpu_ss.protocols.weights import Static, affine
+from gpu_ss.protocols.weights import Held, Static, affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Private, Public
 from transformer.architecture import Numbers
@@ -36,7 +36,7 @@ class Encoder:
     """An encoder both parties are set up for: weights (opened or public) and biases by name."""
 
     numbers: Numbers
-    weights: Mapping[str, Static | Public]
+    weights: Mapping[str, Static | Held | Public]
     biases: Mapping[str, Private | Public]
 
     def biased(self, party: Party, x: AShare, name: str, rows: int | None = None) -> AShare:

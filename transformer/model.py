@@ -53,6 +53,12 @@ class InferencePlan:
     setup: Plan
     query: Plan
 
+    @property
+    def dealer_bytes(self) -> int:
+        """What the dealer sends to the server for the query."""
+        kinds = self.terms.not_dealt
+        return sum(spec.correction_bytes for spec in self.query.specs if not isinstance(spec, kinds))
+
     def summary(self) -> dict[str, object]:
         """The figures people ask for."""
         client, server = self.query.sent
@@ -60,10 +66,11 @@ class InferencePlan:
             "batch": self.request.batch,
             "length": self.request.length,
             "weights": self.terms.weights,
+            "products": self.terms.products,
             "rounds": self.query.rounds,
             "online_bytes_client": client,
             "online_bytes_server": server,
-            "dealer_bytes": self.query.offline_bytes,
+            "dealer_bytes": self.dealer_bytes,
             "setup_bytes": sum(self.setup.sent),
         }
 

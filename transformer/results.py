@@ -106,6 +106,7 @@ class Result:
             "online_bytes_received": report.online.received.bytes,
             "rounds": report.rounds,
             "weights": self.terms.weights,
+            "products": self.terms.products,
             "trust": "dealer",
             "backend": self.backend,
         }
@@ -148,7 +149,9 @@ class Result:
 
     def _costs(self) -> Table:
         report = self.answer.report
-        table = Table(title=f"Cost ({self.backend}, dealer, weights {self.terms.weights})")
+        table = Table(
+            title=f"Cost ({self.backend}, dealer, weights {self.terms.weights}, products by {self.terms.products})"
+        )
         for name in ("phase", "seconds", "client sent", "client received", "dealer to server", "rounds"):
             table.add_column(name, justify="left" if name == "phase" else "right")
         rows = [

@@ -50,7 +50,7 @@ class Server:
             handshake(channel, agreement())
             card = self._model.card
             say(channel, "card", card)
-            with joined(1, channel, self._dealer, self._backend, self._limit) as party:
+            with joined(1, channel, self._dealer, self._backend, self._limit, card.terms.extension) as party:
                 return self._answer_all(party, self._set_up(party, card), card)
 
     def _set_up(self, party: Party, card: ModelCard) -> Encoder:
@@ -79,7 +79,8 @@ class Server:
 
     def _answer(self, party: Party, model: Encoder, card: ModelCard, request: Request) -> Timing:
         channel, clock = party.channel, Clock()
-        plan = plan_for(card, request).query.moved(party.provider.taken)
+        found = plan_for(card, request)
+        plan = found.query.moved(party.provider.taken)
         with clock.phase(channel, "offline"):
             party.provider.prepare(plan.specs, lambda done, total: self._progress("offline", done, total))
             channel.exchange("ready", [b"server"], [6])
@@ -88,5 +89,5 @@ class Server:
         return Timing(
             offline_s=clock.seconds["offline"],
             online_s=clock.seconds["online"],
-            dealer_bytes=plan.offline_bytes,
+            dealer_bytes=found.dealer_bytes,
         )

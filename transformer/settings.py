@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
-from transformer.terms import Terms, WeightsMode
+from transformer.terms import ProductsMode, Terms, WeightsMode
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -30,9 +30,9 @@ class Settings(BaseModel):
     keys: folder with this party's ROLE.key and the peers' .pub files. server, dealer: addresses, for those who
     connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
-    model). weights: private, released-table or public, see terms.py. recv_timeout_s: how long to wait for a sign
-    of life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations
-    the server keeps in memory before it starts.
+    model). weights: private, released-table or public; products: dealer or he; see terms.py. recv_timeout_s:
+    how long to wait for a sign of life of a peer that neither speaks nor hangs up. material_limit_mb: how much
+    of a query's correlations the server keeps in memory before it starts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +44,7 @@ class Settings(BaseModel):
     model: str | None = None
     task: Literal["features", "embedding", "classification", "masked-lm"] | None = None
     weights: WeightsMode = "private"
+    products: ProductsMode = "dealer"
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
@@ -53,7 +54,7 @@ class Settings(BaseModel):
     @property
     def terms(self) -> Terms:
         """What the server offers, or the client accepts."""
-        return Terms(weights=self.weights)
+        return Terms(weights=self.weights, products=self.products)
 
     @property
     def zmq(self) -> ZmqSettings:

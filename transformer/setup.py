@@ -9,7 +9,7 @@ from typing import Protocol
 from gpu_ss.backend.null import NullArray
 from gpu_ss.party import Party
 from gpu_ss.protocols.io import reveal, share
-from gpu_ss.protocols.weights import Static, open_static
+from gpu_ss.protocols.weights import Held, Static, hold, open_static
 from gpu_ss.ring import Array
 from gpu_ss.values import Private, Public
 from transformer.architecture import Numbers
@@ -62,11 +62,14 @@ def set_up(
         found: dict[str, Public] = {s.name: Public(source(party, s), s.ring, s.frac_bits) for s in slots}
         biases = {s.name: found.pop(s.name) for s in slots if s.bias}
         return Encoder(numbers, found, biases)
-    weights: dict[str, Static | Public] = {
+    weights: dict[str, Static | Held | Public] = {
         s.name: _release(party, s, source) for s in slots if terms.released(s.name)
     }
     secret = [s for s in slots if not s.bias and s.name not in weights]
-    weights |= _open(party, secret, source, progress)
+    if terms.products == "he":
+        weights |= {s.name: hold(party, _private(party, s, source))[0] for s in secret}
+    else:
+        weights |= _open(party, secret, source, progress)
     return Encoder(numbers, weights, {s.name: _private(party, s, source) for s in slots if s.bias})
 
 

@@ -71,6 +71,13 @@ class Provider(ABC):
         """
         raise CorrelationError("this provider makes no products with weights that are held in clear")
 
+    def own(self, number: int, spec: Correlation) -> Array | None:
+        """This party's part of mask `number`, also before it is taken (None: the other party's alone).
+
+        For providers that expand masks from seeds; others cannot tell.
+        """
+        raise CorrelationError("this provider does not know masks before they are taken")
+
     def prepared(self, number: int) -> Array | None:
         """mask @ weight + share for the product `number`, if it was worked out ahead of time; once."""
         return None

@@ -60,7 +60,6 @@ class ClientProvider(Provider):
         return f"ClientProvider(taken={self.taken}, key=<hidden>)"
 
     def own(self, number: int, spec: Correlation) -> Array | None:
-        """This party's part of a mask, which need not be taken yet."""
         return expand_share(0, spec, number, self._backend, self._key)[0]
 
     def keep_static(self, number: int, words: Array) -> None:
@@ -110,7 +109,6 @@ class StreamProvider(Provider):
         return f"StreamProvider(taken={self.taken}, held_bytes={8 * self._held}, key=<hidden>)"
 
     def own(self, number: int, spec: Correlation) -> Array | None:
-        """This party's part of a mask, which need not be taken yet."""
         return expand_share(1, spec, number, self._backend, self._key)[0]
 
     def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:

@@ -26,6 +26,9 @@ class InsecureProvider(Provider):
         self._engine = DealingEngine(backend, key0, key1)
         self.correction_bytes = 0
 
+    def own(self, number: int, spec: Correlation) -> Array | None:
+        return expand_share(self._rank, spec, number, self._backend, self._key)[0]
+
     def _expand(self, number: int, spec: Correlation) -> Sequence[Array | None]:
         arrays = expand_share(self._rank, spec, number, self._backend, self._key)
         self.correction_bytes += spec.correction_bytes
