@@ -86,11 +86,13 @@ def device(backend: str) -> str:
 
 @cache
 def commit() -> str | None:
-    """The checked-out commit, marked when the tree has changes."""
+    """The checked-out commit, marked when tracked files other than results have changed."""
     root = Path(__file__).parent.parent
+    results = [":!bench/results", ":!docs/benchmarks.md"]
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
-        return head + ("+changes" if _git(root, "status", "--porcelain") else "")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *results)
+        return head + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
