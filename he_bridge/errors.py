@@ -9,10 +9,11 @@ HeError itself is raised for a missing or unknown library and for misuse.
 
 from __future__ import annotations
 
+from gpu_ss.errors import SharingError
 from net.errors import ProtocolError
 
 
-class HeError(Exception):
+class HeError(SharingError):
     """Parameters that are too weak, foreign bytes that are malformed, or a missing or unknown library."""
 
 

@@ -188,8 +188,5 @@ LIN64 = ParameterSet("LIN64", 8192, _KEPT, (536690689, 536641537, 536608769), 64
 LIN64P = ParameterSet("LIN64P", 8192, _KEPT, (1073692673, 1073643521), 64, (1073479681,))
 #: Products of two shared matrices over Z_2^64.
 MAT64 = ParameterSet("MAT64", 8192, _KEPT, (133857281, 133644289, 133611521, 133513217), 64, (268369921,))
-#: Fixed linear layers over Z_2^32. Half the degree leaves room for less privacy: a batch of replies tells with
-#: probability 2^-24 more than the result, namely one rounding. Where that is too much, LIN64 serves as well.
-LIN32 = ParameterSet("LIN32", 4096, (2056193, 1990657), (4169729, 4120577, 4104193), 32, privacy_bits=24)
 
-SETS = {params.name: params for params in (LIN64, LIN64P, MAT64, LIN32)}
+SETS = {params.name: params for params in (LIN64, LIN64P, MAT64)}

@@ -18,6 +18,11 @@ from tests.support.backends import open_backend
 
 Words = np.ndarray[Any, Any]
 
+#: Half the degree, so quick to test with, but a batch of replies tells with 2^-24 more than its result.
+INSECURE32 = ParameterSet(
+    "INSECURE32", 4096, (2056193, 1990657), (4169729, 4120577, 4104193), 32, privacy_bits=24
+)
+
 
 def opened(name: str = "cpu") -> Backend:
     """The backend of that name; "cpu" is the best one of this machine."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from he_bridge.errors import ParameterError
-from he_bridge.params import LIN32, LIN64, LIN64P, MAT64, SETS, ParameterSet, check, check_weights
+from he_bridge.params import LIN64, LIN64P, MAT64, SETS, ParameterSet, check, check_weights
 from tests.gpu_ss.backend.test_conformance_lattice import largest_primes
-from tests.he_bridge.lattice import random_weights
+from tests.he_bridge.lattice import INSECURE32, random_weights
 
 
 @pytest.mark.parametrize("params", SETS.values(), ids=SETS.keys())
@@ -23,7 +23,7 @@ def test_sets_are_what_the_design_says() -> None:
     sizes = {
         name: (prod(p.primes + p.special).bit_length(), prod(p.kept).bit_length()) for name, p in SETS.items()
     }
-    assert sizes == {"LIN64": (162, 75), "LIN64P": (165, 75), "MAT64": (211, 75), "LIN32": (108, 42)}
+    assert sizes == {"LIN64": (162, 75), "LIN64P": (165, 75), "MAT64": (211, 75)}
     for params in SETS.values():
         primes = params.primes + params.special
         for bits in {p.bit_length() for p in primes}:
@@ -42,7 +42,7 @@ def test_digests_tell_sets_apart() -> None:
     [
         (replace(LIN64, special=LIN64P.special * 1 + MAT64.special), "at most 218"),
         (replace(LIN64, degree=16384), "modulo 32768"),
-        (replace(LIN32, dropped=(*LIN32.dropped, *largest_primes(20, 1, 4096))), "at most 109"),
+        (replace(INSECURE32, dropped=(*INSECURE32.dropped, *largest_primes(20, 1, 4096))), "at most 109"),
         (replace(LIN64, degree=2048), "at most 54"),
         (replace(LIN64, dropped=()), "drop some"),
         (replace(LIN64, kept=(), dropped=LIN64.primes), "keep some"),
@@ -82,7 +82,7 @@ def test_margins_follow_the_formulas() -> None:
         (LIN64, np.full((1, 1), 2**20), "exactly up to 2\\^19"),
         (LIN64, np.full((1, 1), -(2**63)), "exactly up to 2\\^19"),
         (LIN64P, random_weights(768, 768), "hide weights"),
-        (LIN32, random_weights(3072, 3072), "hide weights"),
+        (INSECURE32, random_weights(3072, 3072), "hide weights"),
         (LIN64, np.zeros((0, 3), np.int64), "not empty"),
         (LIN64, np.zeros(3, np.int64), "matrix"),
     ],

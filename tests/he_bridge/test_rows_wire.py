@@ -9,10 +9,10 @@ import pytest
 
 from he_bridge.errors import CiphertextError
 from he_bridge.linear import RowBatchClient, RowBatchServer, Weights
-from he_bridge.params import LIN32, LIN64
+from he_bridge.params import LIN64
 from he_bridge.wire import HEADER_BYTES
 from net import ProtocolError, memory_pair
-from tests.he_bridge.lattice import Tape, opened, random_weights, random_words
+from tests.he_bridge.lattice import INSECURE32, Tape, opened, random_weights, random_words
 
 ROWS, INPUTS, OUTPUTS = 5, 2, 2
 Messages = Sequence[tuple[str, list[bytes]]]
@@ -100,7 +100,7 @@ def test_foreign_weights_parameters_and_kinds(recorded: Messages) -> None:
     with pytest.raises(CiphertextError, match="weights"):
         serve(recorded, new_weights(shift=1))
     tape = Tape()
-    RowBatchClient(opened(), tape, LIN32)
+    RowBatchClient(opened(), tape, INSECURE32)
     with pytest.raises(ProtocolError):
         serve(tape.messages)
     (_, key), (tag, inputs) = recorded

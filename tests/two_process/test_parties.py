@@ -21,7 +21,9 @@ from net import AuthError, Busy, NetError, PeerGone, RemoteError, generate, hand
 from tests.support.models import add_pooling, make_model
 from tests.support.parties import CLI, Parties, alive, parties
 from transformer.client import Client, load_tokenizer, tokenize
+from transformer.model import PrivateModel
 from transformer.session import agreement
+from transformer.terms import Terms
 
 TEXTS = ("the cat sat on the mat .", "a dog ran")
 FIELDS = {
@@ -262,6 +264,16 @@ def test_a_released_table_between_processes(folder: Path, model: Path) -> None:
         result = trio.answer(*TEXTS)  # the client takes what the server offers, and says so
         assert min(result["cosine"]) > 0.9999
         assert result["weights"] == "released-table"
+
+
+def test_products_by_encryption_between_processes(folder: Path, model: Path) -> None:
+    with parties(folder, model, serve=["--products", "he"]) as trio:
+        result = trio.answer(*TEXTS)
+        assert min(result["cosine"]) > 0.9999
+        assert result["products"] == "he"
+        dealt, made = (PrivateModel.load(model, None, Terms(products=p)).plan(2, 9) for p in ("dealer", "he"))
+        assert result["dealer_bytes"] == made.dealer_bytes < dealt.dealer_bytes
+        assert result["setup_bytes"] < 3e6, "public keys; no weight is sent"
 
 
 def test_the_demo_command(model: Path, tmp_path: Path) -> None:
