@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.kernel_cases import SHARES, Call, Operands, prepared
 from bench.lattice_cases import LATTICE
+from bench.oblivious_cases import OBLIVIOUS
 from bench.rows import Row, commit, device, machine
 from gpu_ss.backend import Backend, get_backend
 
@@ -28,7 +29,7 @@ SAMPLE_S = 0.01  # a sample repeats the call for at least this long
 MOST_CALLS = 1000
 COPY_WORDS = 1 << 24  # 128 MiB: beyond any cache
 SEED = 5
-CASES = SHARES | LATTICE
+CASES = SHARES | LATTICE | OBLIVIOUS
 
 
 def names() -> list[str]:

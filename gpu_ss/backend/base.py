@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gpu_ss.backend.lattice import Lattice
+from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
 from gpu_ss.ring import Array
 
 _WORD = np.dtype(np.uint64)
 
 
-class Backend(Operations, Lattice):
+class Backend(Operations, Lattice, Oblivious):
     """A place to compute: its arrays, and the operations below on them."""
 
     name: ClassVar[str]

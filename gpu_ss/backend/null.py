@@ -14,6 +14,7 @@ import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.lattice import NoLattice
+from gpu_ss.backend.oblivious import NoOblivious
 from gpu_ss.ring import Array, word_count
 
 
@@ -96,7 +97,7 @@ def _where(condition: Any, a: Any, b: Any) -> NullArray:
     return NullArray(np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (condition, a, b))))
 
 
-class NullBackend(NoLattice, Backend):
+class NullBackend(NoLattice, NoOblivious, Backend):
     """Every operation of a backend, on shapes alone."""
 
     name = "null"

@@ -8,16 +8,15 @@ import numpy as np
 
 from gpu_ss.backend import checks, product, reference_circuits, reference_steps
 from gpu_ss.backend.host import HostMemory
+from gpu_ss.backend.reference_chacha import output_words
 from gpu_ss.backend.reference_lattice import ReferenceLattice
+from gpu_ss.backend.reference_oblivious import ReferenceOblivious
 from gpu_ss.ring import WORD, Array, word_count
 
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
-_COLUMNS = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)]
-_DIAGONALS = [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
-_HALF = np.uint64(32)
 
 
-class ReferenceBackend(ReferenceLattice, HostMemory):
+class ReferenceBackend(ReferenceLattice, ReferenceOblivious, HostMemory):
     """NumPy, one core: for machines without a compiler, and the standard the other backends are held to."""
 
     name = "reference"
@@ -33,11 +32,9 @@ class ReferenceBackend(ReferenceLattice, HostMemory):
         state = np.empty((16, blocks), np.uint32)
         state[:4] = _CONSTANTS[:, None]
         state[4:12] = np.frombuffer(key, "<u4")[:, None]
-        state[12:14] = counter & np.uint64(0xFFFFFFFF), counter >> _HALF
+        state[12:14] = counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32)
         state[14:] = [[nonce & 0xFFFFFFFF], [nonce >> 32]]
-        output = _chacha20(state).astype(np.uint64)
-        words = output[0::2] | output[1::2] << _HALF  # [8, blocks]
-        grouped = words.reshape(8, groups, checks.GROUP_BLOCKS).transpose(1, 0, 2)
+        grouped = output_words(state).reshape(8, groups, checks.GROUP_BLOCKS).transpose(1, 0, 2)
         return grouped.reshape(-1)[:n_words].copy()
 
     def pack(self, x: Array, bits: int) -> Array:
@@ -125,18 +122,3 @@ def _ones(bits: int) -> np.uint64:
 
 def _padded(x: Array, size: int) -> Array:
     return np.concatenate([x, np.zeros(size - x.size, np.uint64)])
-
-
-def _chacha20(state: Array) -> Array:
-    x = state.copy()
-    for _ in range(10):
-        for rows in (*_COLUMNS, *_DIAGONALS):
-            _quarter_round(x, *rows)
-    return x + state
-
-
-def _quarter_round(x: Array, a: int, b: int, c: int, d: int) -> None:
-    for first, second, mixed, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
-        x[first] += x[second]
-        x[mixed] ^= x[first]
-        x[mixed] = x[mixed] << np.uint32(turn) | x[mixed] >> np.uint32(32 - turn)

@@ -1,0 +1,79 @@
+"""One call of every kernel of oblivious transfer: trees of blocks, the code over their leaves, the hash."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.kernel_cases import Call, Maker, Operands
+from gpu_ss.backend.oblivious import GROUP_ROWS, LEAST_TREES
+
+CHILDREN = 4
+TABLE = 1 << 16  # blocks that the code draws from: 1 MiB
+HASHED_WORDS = 2
+ALL = 2**64 - 1
+
+
+def _side(elements: int, least: int) -> int:
+    """The largest power of two up to elements / least, and at least `least`."""
+    return max(least, 1 << (max(1, elements // least).bit_length() - 1))
+
+
+def _tree_level(draw: Operands, elements: int) -> Call:
+    count = _side(elements // CHILDREN, LEAST_TREES) // CHILDREN * CHILDREN
+    operands = [
+        draw.words(count, LEAST_TREES, 2),
+        draw.words(CHILDREN, LEAST_TREES, 2),
+        np.full(LEAST_TREES, ALL, np.uint64),
+    ]
+    return Call(
+        (count, LEAST_TREES),
+        operands,
+        lambda backend, nodes, fixes, targets: backend.tree_level(nodes, fixes, targets, 0, CHILDREN, ALL),
+        CHILDREN * count * LEAST_TREES,
+        128,
+    )
+
+
+def _xor_rows(draw: Operands, elements: int) -> Call:
+    rows = _side(elements, 128)
+    return Call(
+        (1, rows, 128), [draw.words(1, rows, 128)], lambda backend, x: backend.xor_rows(x), rows * 128
+    )
+
+
+def _lpn_encode(draw: Operands, elements: int) -> Call:
+    count = _side(elements, GROUP_ROWS)
+    operands = [
+        draw.words(TABLE, 2),
+        draw.words(count, GROUP_ROWS, 2),
+        draw.words(CHILDREN, GROUP_ROWS, 2),
+        np.full(GROUP_ROWS, ALL, np.uint64),
+    ]
+    key = bytes(range(32))
+    return Call(
+        (count, GROUP_ROWS),
+        operands,
+        lambda backend, table, leaves, fixes, targets: backend.lpn_encode(
+            table, leaves, fixes, targets, key, 0
+        ),
+        count * GROUP_ROWS,
+        128,
+    )
+
+
+def _hash_blocks(draw: Operands, elements: int) -> Call:
+    return Call(
+        (elements,),
+        [draw.words(elements, 2)],
+        lambda backend, x: backend.hash_blocks(x, (1, 2), 0, 1, HASHED_WORDS),
+        elements,
+        128,
+    )
+
+
+OBLIVIOUS: dict[str, Maker] = {
+    "tree_level": _tree_level,
+    "xor_rows": _xor_rows,
+    "lpn_encode": _lpn_encode,
+    "hash_blocks": _hash_blocks,
+}

@@ -1,0 +1,133 @@
+"""What oblivious transfer asks of the machine: trees of blocks, a sparse code over them, and a hash.
+
+A part of `Backend`, split off because nothing in share arithmetic uses it. Same rules: exact, the same words
+on every backend, arguments unchanged, C-contiguous. A block is 128 bits: two words, the low one first; n blocks
+are an array [n, 2]. Nothing here branches or addresses memory by the value of a block or a target.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from gpu_ss.ring import Array
+
+CHOICES = 10  # blocks of the table that a row of the code adds
+GROUP_ROWS = 128  # rows whose choices are drawn together
+GROUP_BLOCKS = GROUP_ROWS * CHOICES // 16  # keystream blocks of such a group
+LEAST_TREES = 16
+MOST_HASH_WORDS = 8
+MOST_NODES = 1 << 16
+
+
+class Oblivious(ABC):
+    """Operations on blocks; defined by `reference_oblivious`."""
+
+    xp: Any
+
+    @abstractmethod
+    def tree_level(
+        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, children: int, keep: int
+    ) -> Array:
+        """One more level of as many binary or quaternary (`children`) trees as `nodes` [Q, trees, 2] has.
+
+        Node q of tree j is first completed: `fixes` [C, trees, 2] belong to the C children of one node of the
+        level before, so C P = Q, and node q = c P + p takes fixes[c, j] where p = targets[j] mod P. Its children
+        are the first blocks of ChaCha20 under the node (as 128-bit key), at block (first_tree + j) 2^16 + q with
+        nonce Q; child c becomes node c Q + q. Children of node targets[j] are zero instead: the node is unknown
+        to who computes, and all ones as target means that all is known. `keep` is ANDed to low words.
+        Result [children Q, trees, 2]. Q is a power of two and `trees` one from 16 on.
+        """
+
+    @abstractmethod
+    def xor_rows(self, x: Array) -> Array:
+        """XOR over the middle dimension: [G, R, W] -> [G, W]."""
+
+    @abstractmethod
+    def lpn_encode(
+        self, table: Array, leaves: Array, fixes: Array, targets: Array, key: bytes, first_row: int
+    ) -> Array:
+        """Leaves, completed as in `tree_level` and in order, plus a sparse code of the table: [Q trees, 2].
+
+        Row i = q trees + j adds ten blocks of `table` [2^s, 2]: 1 <= s <= 31. Row first_row + 128 g + 16 m + l
+        takes number 2 e and 2 e + 1 of them from the words m and 8 + m of ChaCha20 under `key`, nonce 0, at
+        block 80 (first_row / 128 + g) + 16 e + l, as the upper s bits of the 32-bit word. `key` is public.
+        """
+
+    @abstractmethod
+    def hash_blocks(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> Array:
+        """Words 0 up to `words` (1 to 8) of ChaCha20 under 128-bit keys: [n, words] from blocks [n, 2].
+
+        The key of row i is x[i] XOR offset, its block number first + i, and the nonce `domain`.
+        """
+
+    # Argument checks shared by the implementations
+
+    def _check_blocks(self, **arrays: Array) -> None:
+        for name, array in arrays.items():
+            if not isinstance(array, self.xp.ndarray) or array.dtype.str[1:] != "u8":
+                raise TypeError(f"{name} must be a uint64 array of this backend")
+            if not array.flags.c_contiguous:
+                raise ValueError(f"{name} must be contiguous")
+
+    def _check_trees(self, nodes: Array, fixes: Array, targets: Array) -> tuple[int, int, int]:
+        """Nodes, parents and trees of a level."""
+        self._check_blocks(nodes=nodes, fixes=fixes, targets=targets)
+        if nodes.ndim != 3 or fixes.ndim != 3 or nodes.shape[1:] != fixes.shape[1:] or nodes.shape[2] != 2:
+            raise ValueError(f"nodes {nodes.shape} and fixes {fixes.shape} must be [_, trees, 2]")
+        count, trees = int(nodes.shape[0]), int(nodes.shape[1])
+        if not _is_power(count) or count > MOST_NODES or not _is_power(trees) or trees < LEAST_TREES:
+            raise ValueError(
+                f"{count} nodes of {trees} trees: both must be powers of two, trees {LEAST_TREES} or more"
+            )
+        if len(fixes) not in (1, 2, 4) or count % len(fixes) or targets.shape != (trees,):
+            raise ValueError(
+                f"fixes {fixes.shape} and targets {targets.shape} do not fit nodes {nodes.shape}"
+            )
+        return count, count // len(fixes), trees
+
+    def _check_level(
+        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, children: int
+    ) -> tuple[int, int, int]:
+        sizes = self._check_trees(nodes, fixes, targets)
+        if children not in (2, 4) or not 0 <= first_tree <= (1 << 48) - sizes[2]:
+            raise ValueError(f"a node has 2 or 4 children, not {children}, and tree numbers 48 bits")
+        return sizes
+
+    def _check_code(
+        self, table: Array, leaves: Array, fixes: Array, targets: Array, key: bytes, first_row: int
+    ) -> tuple[int, int, int]:
+        count, parents, trees = self._check_trees(leaves, fixes, targets)
+        self._check_blocks(table=table)
+        if table.ndim != 2 or table.shape[1] != 2 or not _is_power(len(table)) or len(table) > 1 << 31:
+            raise ValueError(f"table must be [2^s, 2], not {table.shape}")
+        if len(table) < 2 or count * trees % GROUP_ROWS or first_row % GROUP_ROWS or len(key) != 32:
+            raise ValueError(f"rows come in groups of {GROUP_ROWS}, and the key has 32 bytes")
+        if not 0 <= first_row <= 1 << 56:
+            raise ValueError("row numbers have 56 bits")
+        return count, parents, trees
+
+    def _check_hash(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> None:
+        self._check_blocks(x=x)
+        if x.ndim != 2 or x.shape[1] != 2 or not 1 <= words <= MOST_HASH_WORDS:
+            raise ValueError(f"{x.shape} is not [n, 2], or {words} is not 1 to {MOST_HASH_WORDS} words")
+        if not 0 <= first <= (1 << 64) - len(x) or not 0 <= domain < 1 << 64:
+            raise ValueError("block numbers and domains have 64 bits")
+
+    def _check_rows(self, x: Array) -> None:
+        self._check_blocks(x=x)
+        if x.ndim != 3:
+            raise ValueError(f"{x.shape} is not [groups, rows, width]")
+
+
+def _is_power(x: int) -> bool:
+    return x > 0 and not x & (x - 1)
+
+
+class NoOblivious(Oblivious):
+    """For backends that compute nothing: correlations are not made in a plan."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("this backend has no blocks")
+
+    tree_level = xor_rows = lpn_encode = hash_blocks = _refuse
