@@ -34,6 +34,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -177,7 +178,7 @@ def _below(generator: Generator, bound: int, n: int) -> Words:
     return found
 
 
-class _Party:
+class _Party(ABC):
     """What both parties do alike."""
 
     def __init__(self, channel: Channel, params: TripleParams, generator: Generator) -> None:
@@ -239,8 +240,9 @@ class _Party:
             for j in range(0, vectors, _CHUNK)
         ]
 
+    @abstractmethod
     def _cross(self, a: Words, b: Words | None) -> Words:
-        raise NotImplementedError
+        """This party's share of sum_j a[j] b[j] less what its own shares make: the cross terms."""
 
 
 class TripleClient(_Party):
