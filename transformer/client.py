@@ -133,6 +133,15 @@ class Client:
 # -- text -------------------------------------------------------------------------------------------------
 
 
+def check_texts(texts: Sequence[str | tuple[str, str]]) -> None:
+    """There is something to ask about. Raises InputError."""
+    if not texts:
+        raise InputError("there is no text; give at least one")
+    for number, text in enumerate(texts, 1):
+        if not "".join(text).strip():
+            raise InputError(f"text {number} is empty")
+
+
 def tokenize(
     texts: Sequence[str | tuple[str, str]], tokenizer: Any, card: ModelCard, pad_to: int | None = None
 ) -> Tokens:
@@ -140,11 +149,7 @@ def tokenize(
 
     The padded length is all the server sees of their lengths. Raises InputError for empty or too long texts.
     """
-    if not texts:
-        raise InputError("there is no text; give at least one")
-    for number, text in enumerate(texts, 1):
-        if not "".join(text).strip():
-            raise InputError(f"text {number} is empty")
+    check_texts(texts)
     encoded = tokenizer(list(texts), padding=True, return_tensors="np", return_token_type_ids=True)
     ids, keep = encoded["input_ids"], encoded["attention_mask"]
     types = encoded.get("token_type_ids", np.zeros_like(ids))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from net import PeerGone, Program, generate, launch
 from transformer import hf
-from transformer.errors import InputError, UnsupportedModel
+from transformer.client import check_texts
+from transformer.errors import UnsupportedModel
 from transformer.programs import run_query
 from transformer.results import Result
 from transformer.settings import Settings, load_settings
@@ -38,9 +39,7 @@ def run_demo(
     """Launch dealer and server, be the client, and compare with the clear-text model."""
     if trust != "dealer":
         raise UnsupportedModel(f"trust {trust!r} is not built; use --trust dealer")
-    for number, text in enumerate(texts or (), 1):
-        if not text.strip():
-            raise InputError(f"text {number} is empty")
+    check_texts(texts or TEXTS)
     folder = str(hf.find_model(model).path)
     chosen = {"model": folder, "task": task, "backend": backend, "weights": weights, "products": products}
     load_settings(None, chosen)  # a bad value is reported before anything starts

@@ -14,7 +14,7 @@ from gpu_ss.backend import get_backend
 from gpu_ss.errors import SharingError
 from net import Channel, Listener, NetError, connect, report_ready
 from transformer import hf
-from transformer.client import Client, load_tokenizer, tokenize
+from transformer.client import Client, check_texts, load_tokenizer, tokenize
 from transformer.dealer import Dealer
 from transformer.errors import ModelError
 from transformer.model import PrivateModel
@@ -98,6 +98,7 @@ def ask(
     quiet: bool,
 ) -> Result:
     """One query through open channels: tokenize, ask, compare if wanted."""
+    check_texts(texts)
     folder = hf.find_model(settings.model)
     tokenizer = load_tokenizer(folder.path)
     terms = settings.terms
