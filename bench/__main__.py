@@ -72,11 +72,16 @@ def protocols(
     network: options.Network = "none",
     out: options.Out = None,
 ) -> None:
-    """Each protocol between two processes and a dealer: time, bytes, rounds, error against float."""
+    """Each protocol between two processes and a dealer: time, bytes, rounds, error against float.
+
+    The rows he_triple and he_linear_offline, products by homomorphic encryption, are measured when named by --only.
+    """
+    from bench import he
     from bench.protocols import names
 
     setting = chosen_setting(backend, server_backend, trust, network)
-    emit(run.protocol_rows(setting, picked(only, names()), elements, repeats), out)
+    wanted = picked(only, [*names(), *he.NAMES]) if only else names()
+    emit(run.protocol_rows(setting, wanted, elements, repeats), out)
 
 
 @app.command()

@@ -110,6 +110,10 @@ CASES: dict[str, Case] = {
 }
 
 
+#: Rows of products by encryption, see he.py.
+ENCRYPTED = {"he_triple": Case((8192,), normal(10, 2), mul.steps, lambda x, y: x * y)}
+
+
 class ProtocolJob(Job):
     """One protocol at one shape."""
 
@@ -118,7 +122,7 @@ class ProtocolJob(Job):
     def __init__(self, case: str, shape: Sequence[int]) -> None:
         self.name = case
         self.shape = tuple(shape)
-        self._case = CASES[case]
+        self._case = (CASES | ENCRYPTED)[case]
         self.ring_bits, self.frac_bits = self._case.ring.bits, self._case.frac_bits
         self._inputs = self._case.inputs(np.random.default_rng(11), self.shape)
         self._shares: list[AShare] = []
@@ -180,7 +184,7 @@ def names() -> list[str]:
 
 def shaped(name: str, elements: int | None) -> tuple[int, ...]:
     """The default shape, or about `elements` elements in its first dimension."""
-    shape = CASES[name].shape
+    shape = (CASES | ENCRYPTED)[name].shape
     if elements is None:
         return shape
     rest = prod(shape[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bench.options import Sizes
 from bench.random_model import model_folder
@@ -13,12 +14,20 @@ from bench.session import Setting, running
 def protocol_rows(
     setting: Setting, chosen: Sequence[str], elements: int | None, repeats: int
 ) -> Iterator[Row]:
-    """Rows of these protocols."""
+    """Rows of these protocols; those of products by encryption in a session of their own."""
+    from bench import he
     from bench.protocols import ProtocolJob, shaped
 
-    with running(setting) as bench:
-        for name in chosen:
-            yield bench.measure(ProtocolJob(name, shaped(name, elements)), repeats)
+    encrypted = [name for name in chosen if name in he.NAMES]
+    dealt = [name for name in chosen if name not in encrypted]
+    if dealt:
+        with running(setting) as bench:
+            for name in dealt:
+                yield bench.measure(ProtocolJob(name, shaped(name, elements)), repeats)
+    if encrypted:
+        with running(replace(setting, products="he")) as bench:
+            for name in encrypted:
+                yield bench.measure(he.job(name, elements), repeats)
 
 
 def layer_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:

@@ -38,6 +38,7 @@ from net import (
     load_keys,
     load_public,
 )
+from transformer.terms import ProductsMode, Terms
 
 START_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 7200.0
@@ -54,11 +55,17 @@ class Setting:
     trust: str = "dealer"
     network: str = "none"
     transport: str = "tcp"
+    products: ProductsMode = "dealer"
 
     def __post_init__(self) -> None:
         if self.trust != "dealer":
             raise ValueError(f"trust {self.trust!r} is not built; use dealer")
         Link.parse(self.network)
+
+    @property
+    def terms(self) -> Terms:
+        """As the product's programs have them."""
+        return Terms(products=self.products)
 
     @property
     def both(self) -> str:
@@ -77,10 +84,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one run at one party."""
+    """Seconds of one run at one party: wall, and of CPU in both phases."""
 
     offline: float
     online: float
+    cpu: float
 
 
 class Side:
@@ -112,7 +120,7 @@ class Side:
         plan = job.plan(self.party.rank).moved(self.party.provider.taken)
         with channel.traffic.phase("offline"):
             self._meet()
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             self.prepare(plan)
             self.party.backend.synchronize()
             self._meet()
@@ -121,10 +129,15 @@ class Side:
             result = job.run(self.party)
             self.party.backend.synchronize()
             end = time.perf_counter()
-        return Times(middle - start, end - middle), result
+        return Times(middle - start, end - middle, time.process_time() - cpu), result
 
     def _meet(self) -> None:
         self.party.channel.exchange("meet", [b"here"], [4])
+
+
+def _slower(a: Times, b: Times) -> Times:
+    """Wall seconds of the slower party, CPU seconds of both."""
+    return Times(max(a.offline, b.offline), max(a.online, b.online), a.cpu + b.cpu)
 
 
 class Bench:
@@ -148,7 +161,7 @@ class Bench:
             spent = channel.traffic.report() - before
             theirs = Times(**self._hear())
             if index:
-                times.append(Times(max(mine.offline, theirs.offline), max(mine.online, theirs.online)))
+                times.append(_slower(mine, theirs))
             else:
                 with channel.traffic.phase("check"):
                     errors = job.errors(self._side.party, result)
@@ -161,6 +174,7 @@ class Bench:
     ) -> Row:
         online, offline = spent.phase("online"), spent.phase("offline")
         plan = job.plan(0)
+        dealer_bytes = plan.offline_bytes_without(self._setting.terms.not_dealt)
         seconds = [t.online for t in times]
         if online.rounds != plan.rounds:
             raise ValueError(f"{job.name}: {online.rounds} rounds were counted and {plan.rounds} planned")
@@ -180,8 +194,8 @@ class Bench:
             repeats=len(times),
             online_bytes_sent=online.sent.bytes,
             online_bytes_received=online.received.bytes,
-            offline_bytes=offline.sent.bytes + offline.received.bytes + plan.offline_bytes,
-            dealer_bytes=plan.offline_bytes,
+            offline_bytes=offline.sent.bytes + offline.received.bytes + dealer_bytes,
+            dealer_bytes=dealer_bytes,
             rounds=online.rounds,
             max_abs_error=errors[0] if errors else None,
             mean_abs_error=errors[1] if errors else None,
@@ -190,7 +204,10 @@ class Bench:
             network=self._setting.network,
             transport=f"{self._setting.transport}, CURVE",
             commit=commit(),
-            extra={"offline_s_min": min(t.offline for t in times)},
+            extra={
+                "offline_s_min": min(t.offline for t in times),
+                "cpu_s": statistics.median(t.cpu for t in times),
+            },
         )
         return job.decorate(row)
 
@@ -222,7 +239,7 @@ def running(setting: Setting) -> Iterator[Bench]:
         with launch([Program("dealer", dealer_argv)], timeout_s=RUN_TIMEOUT_S) as programs:
             dealer = programs.wait_ready("dealer", START_TIMEOUT_S)["address"]
             worker = [sys.executable, "-m", "bench.worker", scratch, dealer]
-            worker += [setting.server_backend or setting.backend, setting.network]
+            worker += [setting.server_backend or setting.backend, setting.network, setting.products]
             programs.start(Program("server", worker))
             server = programs.wait_ready("server", START_TIMEOUT_S)["address"]
             try:
@@ -241,7 +258,11 @@ def _open_client(keys: Path, server: str, dealer: str, setting: Setting) -> Iter
     with (
         connect(server, own, load_public(keys / "server.pub"), SETTINGS) as plain,
         joined(
-            0, emulated(plain, setting.network), dealer_opener(keys, own, dealer), setting.backend
+            0,
+            emulated(plain, setting.network),
+            dealer_opener(keys, own, dealer),
+            setting.backend,
+            extend=setting.terms.extension,
         ) as party,
     ):
         yield Bench(Side(party), setting)

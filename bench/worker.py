@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import bench.he
 import bench.layer
 import bench.model
 import bench.protocols  # noqa: F401 - the jobs register themselves
@@ -14,9 +15,10 @@ from bench.job import Job
 from bench.session import MATERIAL_LIMIT, SETTINGS, Side, dealer_opener, emulated
 from gpu_ss.session import joined
 from net import Listener, load_keys, load_public, report_ready
+from transformer.terms import ProductsMode, Terms
 
 
-def main(keys_folder: str, dealer_address: str, backend: str, network: str) -> None:
+def main(keys_folder: str, dealer_address: str, backend: str, network: str, products: ProductsMode) -> None:
     """Serve one client."""
     keys = Path(keys_folder)
     own, client = load_keys(keys / "server.key"), load_public(keys / "client.pub")
@@ -25,7 +27,12 @@ def main(keys_folder: str, dealer_address: str, backend: str, network: str) -> N
         with (
             listener.accept() as plain,
             joined(
-                1, emulated(plain, network), dealer_opener(keys, own, dealer_address), backend, MATERIAL_LIMIT
+                1,
+                emulated(plain, network),
+                dealer_opener(keys, own, dealer_address),
+                backend,
+                MATERIAL_LIMIT,
+                Terms(products=products).extension,
             ) as party,
         ):
             side = Side(party)
@@ -44,4 +51,4 @@ def main(keys_folder: str, dealer_address: str, backend: str, network: str) -> N
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:])  # type: ignore[arg-type]

@@ -49,6 +49,10 @@ class Plan:
     def offline_bytes(self) -> int:
         return sum(spec.correction_bytes for spec in self.specs)
 
+    def offline_bytes_without(self, kinds: tuple[type[Correlation], ...]) -> int:
+        """The same when correlations of these kinds do not come from a dealer."""
+        return sum(spec.correction_bytes for spec in self.specs if not isinstance(spec, kinds))
+
     @property
     def taken(self) -> int:
         """The number after the last correlation."""

@@ -56,8 +56,7 @@ class InferencePlan:
     @property
     def dealer_bytes(self) -> int:
         """What the dealer sends to the server for the query."""
-        kinds = self.terms.not_dealt
-        return sum(spec.correction_bytes for spec in self.query.specs if not isinstance(spec, kinds))
+        return self.query.offline_bytes_without(self.terms.not_dealt)
 
     def summary(self) -> dict[str, object]:
         """The figures people ask for."""

@@ -70,6 +70,19 @@ def test_protocols() -> None:
         assert row["mean_abs_error"] < 0.02, row["name"]
 
 
+def test_products_by_encryption() -> None:
+    argv = ["--only", "he_triple,he_linear_offline", "--elements", "768", "--repeats", "1"]
+    triple, linear = bench("protocols", *argv, "--backend", COMPILED)
+    assert (triple["shape"], linear["shape"]) == ([768], [1, 768, 768])
+    for row in (triple, linear):
+        assert row["dealer_bytes"] == 0
+        assert row["offline_bytes"] > 2e6, "a block of ciphertexts, however few elements"
+        assert row["rounds"] == 1
+        assert row["max_abs_error"] < 0.02
+        assert row["cpu_s"] > 0
+    assert linear["online_bytes_received"] == 0, "the server sends nothing online"
+
+
 def test_one_layer_between_two_backends_over_a_slow_link(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     argv = ["--backend", COMPILED, "--server-backend", "reference", "--network", "1000,2", "--out", str(out)]
