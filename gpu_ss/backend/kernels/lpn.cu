@@ -56,8 +56,8 @@ FN void encode_lane(i64 i, const u64* table, const u64* leaves, const u64* fixes
 
 typedef u64 block_at __attribute__((vector_size(16), aligned(8), may_alias));
 
-// The choices of a group, [CHOICES][GROUP_ROWS], and their blocks on the way into the cache.
-FN void choose_group(u32* choices, const u64* table, const u64* key, u64 first_block, int shift) {
+// The choices of a group, [CHOICES][GROUP_ROWS].
+FN void choose_group(u32* choices, const u64* key, u64 first_block, int shift) {
   for (int g = 0; g < CHOICES / 2; g++)
     for (int l = 0; l < LANE_ROWS; l += LANES32) {
       v32 s[16], x[16], lane;
@@ -68,7 +68,6 @@ FN void choose_group(u32* choices, const u64* table, const u64* key, u64 first_b
         u32* to = choices + (2 * g + k / 8) * GROUP_ROWS + k % 8 * LANE_ROWS + l;
         v32 choice = x[k] >> shift;
         __builtin_memcpy(to, &choice, sizeof choice);
-        for (int e = 0; e < LANES32; e++) __builtin_prefetch(table + 2 * (u64)to[e], 0, 2);
       }
     }
 }
@@ -98,16 +97,11 @@ KERNEL lpn_encode(const u64* __restrict__ table, const u64* __restrict__ leaves,
     encode_lane(i, table, leaves, fixes, targets, out, key, first_block, (int)shift, parents_log, trees_log);
   }
 #else
-  const i64 groups = n / LANE_ROWS, run = 32;  // consecutive groups of one thread: it prefetches one ahead
-  FOREACH_STEP(from, groups, run, 2 * run) {
-    const u64 key[4] = {key0, key1, key2, key3}, step = GROUP_ROWS * CHOICES / 16;
-    const i64 end = groups - from < run ? groups : from + run;
-    u32 choices[2][CHOICES * GROUP_ROWS];
-    choose_group(choices[0], table, key, first_block + step * from, (int)shift);
-    for (i64 g = from; g < end; g++) {
-      if (g + 1 < end) choose_group(choices[(g + 1 - from) % 2], table, key, first_block + step * (g + 1), (int)shift);
-      encode_group(GROUP_ROWS * g, choices[(g - from) % 2], table, leaves, fixes, targets, out, parents_log, trees_log);
-    }
+  FOREACH_STEP(g, n / LANE_ROWS, 1, 64) {  // no prefetching: it was slower (the loads of a row overlap anyway)
+    const u64 key[4] = {key0, key1, key2, key3};
+    u32 choices[CHOICES * GROUP_ROWS];
+    choose_group(choices, key, first_block + GROUP_ROWS * CHOICES / 16 * g, (int)shift);
+    encode_group(GROUP_ROWS * g, choices, table, leaves, fixes, targets, out, parents_log, trees_log);
   }
 #endif
 }

@@ -1,0 +1,241 @@
+"""What is built on correlated OT: random, chosen and 1-of-N OT, products of a bit and a word, AND triples.
+
+Every function uses up one correlated OT per OT (1-of-N: log2 N), and is secure in the semi-honest model if the hash
+of `cot` breaks correlations: H(i, q_i) and H(i, q_i XOR delta) look independent and random, and the receiver can
+compute only the one of its bit b_i. The sender sees nothing but d = choice XOR b, masked by a bit it does not know.
+
+Words are uint64 arrays of the backend; bits of n OTs travel and are returned as a plane [1, ceil(n / 64)].
+Rounds and bits (n OTs of w-bit words): random 0 and 0; chosen 2 and n (1 + 2 w); 1-of-N 2 and n (log2 N + N w);
+products 1 and n w with random bits, 2 and n (1 + w) with chosen ones; AND triples 0 and 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.provider.ot.cot import NOTHING, CotReceiver, CotSender, CotSource, Domain, frame, hashed
+from gpu_ss.ring import WORD, Array, word_count
+
+MOST_MESSAGES = 256
+ZERO, ONE = np.uint64(0), np.uint64(1)
+
+TAG_CHOICE = "ot/choice"
+TAG_MESSAGES = "ot/messages"
+TAG_PRODUCTS = "ot/products"
+
+
+# Random OT: Ishai, Kilian, Nissim, Petrank, CRYPTO 2003
+
+
+def send_random(source: CotSender, n: int, words: int = 1) -> tuple[Array, Array]:
+    """Two random messages for each OT, [n, words] each. Nothing is sent."""
+    cots = source.take(n)
+    blocks = cots.use()
+    zero, one = (
+        hashed(source.backend, blocks, offset, cots.first, Domain.OUTPUT, words)
+        for offset in (NOTHING, source.delta.words)
+    )
+    return zero, one
+
+
+def receive_random(source: CotReceiver, n: int, words: int = 1) -> tuple[Array, Array]:
+    """Random choice bits, as a plane [1, W], and the messages [n, words] they choose."""
+    cots = source.take(n)
+    blocks = cots.use()
+    messages = hashed(source.backend, blocks, NOTHING, cots.first, Domain.OUTPUT, words)
+    return source.backend.bit_plane(_column(source.backend, blocks, 0), 0), messages
+
+
+# Chosen messages: Beaver, CRYPTO 1995
+
+
+def send_chosen(source: CotSender, zero: Array, one: Array, bits: int) -> None:
+    """Offers the low `bits` bits of zero_i and one_i, arrays [n]: one message of 2 n bits-bit words."""
+    n = len(zero)
+    keys = send_random(source, n)
+    flip = _words(source.backend, _told(source, TAG_CHOICE, n, 1), n)
+    first, second = (key[:, 0] for key in keys)
+    exchanged = (first ^ second) & (ZERO - flip)
+    _tell(source, TAG_MESSAGES, [zero ^ first ^ exchanged, one ^ second ^ exchanged], bits)
+
+
+def receive_chosen(source: CotReceiver, choice: Array, n: int, bits: int) -> Array:
+    """The messages [n] that a plane of choice bits names."""
+    backend = source.backend
+    own, key = receive_random(source, n)
+    _send_planes(source, choice ^ own, n)
+    zero, one = _hear(source, TAG_MESSAGES, n, bits, 2)
+    return (zero ^ (zero ^ one) & (ZERO - _words(backend, choice, n)) ^ key[:, 0]) & _ones(bits)
+
+
+# 1 of N: Naor and Pinkas, STOC 1999
+
+
+def send_one_of(source: CotSender, messages: Array, bits: int) -> None:
+    """Offers the low `bits` bits of messages [N, n], 2 <= N <= 256: one message of N n bits-bit words.
+
+    OT k of log2 N serves digit k of the index: its keys stretch to a pad for each message, and message j is
+    masked by the XOR of the pads that its digits name. Who lacks one key lacks a pad that nothing else masks.
+    """
+    backend, (count, n) = source.backend, messages.shape
+    digits, slot = _index_bits(count), _slot(bits)
+    keys = send_random(source, digits * n, word_count(count, slot))
+    flips = _told(source, TAG_CHOICE, n, digits)
+    pads = []  # [digit][value]: words [n, L]
+    for k in range(digits):
+        zero, one = (key[k * n : (k + 1) * n] for key in keys)
+        exchanged = (zero ^ one) & (ZERO - _words(backend, flips[k : k + 1], n))[:, None]
+        pads.append((zero ^ exchanged, one ^ exchanged))
+    masked = []
+    for j in range(count):
+        message = messages[j]
+        for k in range(digits):
+            message = message ^ _pad(pads[k][j >> k & 1], j, slot)
+        masked.append(message)
+    _tell(source, TAG_MESSAGES, masked, bits)
+
+
+def receive_one_of(source: CotReceiver, index: Array, count: int, bits: int) -> Array:
+    """Message index_i of OT i: [n] from words [n] below `count`.
+
+    Goes through all messages with masks, so which one it wants does not show in time or addresses.
+    """
+    backend, n = source.backend, len(index)
+    digits, slot = _index_bits(count), _slot(bits)
+    own, keys = zip(*(receive_random(source, n, word_count(count, slot)) for _ in range(digits)), strict=True)
+    planes = backend.to_planes(backend.xp.ascontiguousarray(index), digits)
+    _send_planes(source, planes ^ backend.xp.concatenate(own), n)
+    key = keys[0]
+    for other in keys[1:]:
+        key = key ^ other
+    chosen = backend.zeros(n)
+    for j, message in enumerate(_hear(source, TAG_MESSAGES, n, bits, count)):
+        wanted = (index ^ np.uint64(j)) - ONE >> np.uint64(63)  # 1 where index = j
+        chosen = chosen | (message ^ _pad(key, j, slot)) & (ZERO - wanted)
+    return chosen & _ones(bits)
+
+
+# Products: Gilboa, CRYPTO 1999, on correlated OT (Asharov, Lindell, Schneider, Zohner, CCS 2013)
+
+
+def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) -> Array:
+    """Share of b_i x_i modulo 2^bits for words x [n]; b_i are the receiver's bits. One message of n words."""
+    backend, n = source.backend, len(x)
+    first, second = (key[:, 0] for key in send_random(source, n))
+    if chosen:
+        flip = _words(backend, _told(source, TAG_CHOICE, n, 1), n)
+        exchanged = (first ^ second) & (ZERO - flip)
+        first, second = first ^ exchanged, second ^ exchanged
+    _tell(source, TAG_PRODUCTS, [x + first - second], bits)
+    return (ZERO - first) & _ones(bits)
+
+
+def receive_products(
+    source: CotReceiver, n: int, bits: int, choice: Array | None = None
+) -> tuple[Array, Array]:
+    """The bits b as a plane [1, W], random or as given, and this party's share [n] of b_i x_i."""
+    own, key = receive_random(source, n)
+    if choice is None:
+        choice = own
+    else:
+        _send_planes(source, choice ^ own, n)
+    (correction,) = _hear(source, TAG_PRODUCTS, n, bits, 1)
+    share = key[:, 0] + (correction & (ZERO - _words(source.backend, choice, n)))
+    return choice, share & _ones(bits)
+
+
+# AND triples: Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AndTriples:
+    """XOR shares of random bits a, b and of a AND b, as planes [1, W]."""
+
+    a: Array
+    b: Array
+    c: Array
+
+
+def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int) -> AndTriples:
+    """Share of n triples, from n OTs in each direction. Nothing is sent.
+
+    One random OT of bits m_0, m_1 gives the sender a = m_0 XOR m_1 and the receiver its choice b with m_b, and
+    m_0 XOR m_b = a b. One OT each way gives both cross products of (a + a')(b + b').
+    """
+    backend = sender.backend
+    if rank == 0:
+        zero, one = send_random(sender, n)
+        b, chosen = receive_random(receiver, n)
+    else:
+        b, chosen = receive_random(receiver, n)
+        zero, one = send_random(sender, n)
+    zero, one, chosen = (backend.bit_plane(_column(backend, x, 0), 0) for x in (zero, one, chosen))
+    a = zero ^ one
+    return AndTriples(a, b, a & b ^ zero ^ chosen)
+
+
+# Steps
+
+
+def _tell(source: CotSource, tag: str, arrays: list[Array], bits: int) -> None:
+    """Send arrays of `bits`-bit words, each packed."""
+    source.channel.send(tag, [frame(source.backend, _packed(source.backend, arrays, bits))])
+
+
+def _packed(backend: Backend, arrays: list[Array], bits: int) -> Array:
+    return backend.pack(backend.xp.ascontiguousarray(backend.xp.stack(arrays)), bits)
+
+
+def _hear(source: CotSource, tag: str, n: int, bits: int, count: int) -> Array:
+    """`count` arrays [n] of `bits`-bit words."""
+    (received,) = source.channel.recv(tag, [8 * word_count(count * n, bits)])
+    words = source.backend.asarray(np.frombuffer(received, np.uint64))
+    return source.backend.unpack(words, bits, count * n).reshape(count, n)
+
+
+def _send_planes(source: CotSource, planes: Array, n: int) -> None:
+    """Send bit planes of n OTs. What a plane holds past its last bit is not masked, so it stays here."""
+    if n % WORD:
+        planes[:, -1] &= _ones(n % WORD)
+    source.channel.send(TAG_CHOICE, [frame(source.backend, planes)])
+
+
+def _told(source: CotSource, tag: str, n: int, planes: int) -> Array:
+    width = word_count(n, 1)
+    (received,) = source.channel.recv(tag, [8 * planes * width])
+    return source.backend.asarray(np.frombuffer(received, np.uint64)).reshape(planes, width)
+
+
+def _words(backend: Backend, plane: Array, n: int) -> Array:
+    """A plane [1, W] as n words 0 or 1."""
+    return backend.plane_words(backend.xp.ascontiguousarray(plane), n)[0]
+
+
+def _column(backend: Backend, rows: Array, at: int) -> Array:
+    return backend.xp.ascontiguousarray(rows[:, at])
+
+
+def _ones(bits: int) -> np.uint64:
+    return np.uint64((1 << bits) - 1)
+
+
+def _index_bits(count: int) -> int:
+    if not 2 <= count <= MOST_MESSAGES:
+        raise ValueError(f"1 of N takes N from 2 to {MOST_MESSAGES}, not {count}")
+    return (count - 1).bit_length()
+
+
+def _slot(bits: int) -> int:
+    """Bits of pad per message: the least power of two that is enough, so that no pad crosses words."""
+    if not 1 <= bits <= WORD:
+        raise ValueError(f"messages have 1 to {WORD} bits, not {bits}")
+    return 1 << (bits - 1).bit_length()
+
+
+def _pad(words: Array, j: int, slot: int) -> Array:
+    """Pad number j of rows of words: [n]. The bits above the slot are to be ignored."""
+    word, at = divmod(j * slot, WORD)
+    return words[:, word] >> np.uint64(at)

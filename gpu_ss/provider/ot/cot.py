@@ -1,0 +1,154 @@
+"""What correlated OT is made of: the sender's secret offset, and batches that can be used once.
+
+The sender holds delta and blocks q_i, the receiver bits b_i and blocks t_i = q_i XOR b_i delta. The lowest bit of
+delta is 1 and that of every q_i is 0, so b_i is the lowest bit of t_i and needs no place of its own.
+
+Correlations are broken by the hash H(i, x) = ChaCha20 with x as its 128-bit key, block i, and a nonce that says
+for what (`Domain`). Assumption: tweakable circular correlation robustness (Guo, Katz, Wang, Yu, IEEE S&P 2020) of
+this function, which holds if ChaCha20's permutation is modelled as a random one: of its 512 bits the input sets
+no more than 256 and the output shows at most the sum with an input of which 128 are secret. 127 bits of delta
+are unknown. The number i of a correlation is never used twice, so no tweak is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.errors import CorrelationError
+from gpu_ss.ring import Array
+from net.channel import Channel
+
+BLOCK_BYTES = 16
+NOTHING = (0, 0)
+_PART_BITS = 56
+
+
+class Domain(IntEnum):
+    """What a hash is for: the upper byte of its nonce."""
+
+    TREES = 1
+    CHECK = 2
+    OUTPUT = 3
+
+
+class Delta:
+    """The sender's offset: 127 random bits, and 1 as the lowest."""
+
+    def __init__(self) -> None:
+        self.words = (secrets.randbits(64) | 1, secrets.randbits(64))
+
+    def __repr__(self) -> str:
+        return "Delta(<hidden>)"
+
+    @property
+    def bits(self) -> list[int]:
+        """Its 128 bits, lowest first."""
+        return [self.words[k // 64] >> k % 64 & 1 for k in range(8 * BLOCK_BYTES)]
+
+
+class Cots:
+    """One party's half of correlated OTs number `first` and following; to be used once."""
+
+    def __init__(self, first: int, blocks: Array) -> None:
+        self.first = first
+        self._blocks = blocks
+        self.count = len(blocks)
+
+    def __repr__(self) -> str:
+        used = ", used" if self._blocks is None else ""
+        return f"Cots(first={self.first}, count={self.count}{used}, blocks=<hidden>)"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def use(self) -> Array:
+        """The blocks [n, 2]. Raises CorrelationError the second time."""
+        if self._blocks is None:
+            raise CorrelationError(f"the OTs {self.first} to {self.first + self.count - 1} are used already")
+        blocks, self._blocks = self._blocks, None
+        return blocks
+
+
+class CotSource(ABC):
+    """One party's end of one direction of correlated OT. Both parties take the same numbers in the same order."""
+
+    def __init__(self, backend: Backend, channel: Channel) -> None:
+        self.backend = backend
+        self.channel = channel
+        self._ready: deque[Array] = deque()
+        self._next = 0
+
+    @property
+    def taken(self) -> int:
+        """How many have been taken: the number of the next one."""
+        return self._next
+
+    @property
+    def ready(self) -> int:
+        """How many are there without talking to the other party."""
+        return sum(map(len, self._ready))
+
+    def take(self, n: int) -> Cots:
+        """The next `n`, made now if need be. Raises as the channel, and CorrelationError."""
+        first, parts = self._next, [part.use() for part in self.stream(n)]
+        if len(parts) == 1:
+            return Cots(first, parts[0])
+        return Cots(first, self.backend.xp.concatenate(parts) if parts else self.backend.zeros((0, 2)))
+
+    def stream(self, n: int) -> Iterator[Cots]:
+        """The next `n` in pieces, as they are made."""
+        if n < 0:
+            raise ValueError("n must not be negative")
+        while n:
+            while not self._ready:
+                self._ready.append(self._make())
+            blocks = self._ready.popleft()
+            if len(blocks) > n:
+                self._ready.appendleft(blocks[n:])
+                blocks = blocks[:n]
+            first, self._next, n = self._next, self._next + len(blocks), n - len(blocks)
+            yield Cots(first, blocks)
+
+    @abstractmethod
+    def _make(self) -> Array:
+        """More blocks [n, 2], n > 0; here the parties talk."""
+
+
+class CotSender(CotSource):
+    """Holds delta; what it takes are the q_i."""
+
+    delta: Delta
+
+
+class CotReceiver(CotSource):
+    """What it takes are the t_i, with b_i as lowest bits."""
+
+
+def frame(backend: Backend, array: Array) -> Any:
+    """An array as a frame to send."""
+    return backend.to_host(array)
+
+
+def low_bits(blocks: Array) -> Array:
+    """The lowest bit of each block, as words 0 or 1."""
+    return blocks[..., 0] & np.uint64(1)
+
+
+def hashed(
+    backend: Backend, blocks: Array, offset: tuple[int, int], first: int, domain: Domain, words: int
+) -> Array:
+    """H(first + i, block_i XOR offset): [n, words], eight words per call of ChaCha20."""
+    most = 8
+    parts = [
+        backend.hash_blocks(blocks, offset, first, domain << _PART_BITS | part, min(most, words - at))
+        for part, at in enumerate(range(0, words, most))
+    ]
+    return parts[0] if len(parts) == 1 else backend.xp.concatenate(parts, axis=1)

@@ -1,0 +1,174 @@
+"""Silent OT at its real parameters: right by definition, on mixed backends, and loud when anything is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.errors import CorrelationError
+from gpu_ss.provider.ot import parameters as lpn
+from gpu_ss.provider.ot import silent
+from gpu_ss.provider.ot.cot import Cots, low_bits
+from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from net import Channel, PeerGone, ProtocolError
+from tests.support.backends import open_backend
+from tests.support.ot import CPU, both, is_correlated
+
+
+def backend() -> Backend:
+    return open_backend(CPU)
+
+
+def test_two_iterations() -> None:
+    """Past the first iteration, every OT is right, the bits are balanced, and the wire carries what is promised."""
+    total = lpn.OUTPUTS + lpn.SLAB_ROWS
+
+    def run(kind: type[SilentSender] | type[SilentReceiver], channel: Channel) -> Any:
+        source = kind(backend(), channel)
+        pieces = [(piece.first, piece.use()) for piece in source.stream(total)]
+        assert source.taken == total
+        return source, pieces, channel.traffic.report()
+
+    (sender, q, sent), (_, t, received) = both(
+        lambda c: run(SilentSender, c), lambda c: run(SilentReceiver, c)
+    )
+    expected, ones = 0, 0
+    for (first, left), (other, right) in zip(q, t, strict=True):
+        assert first == other == expected
+        assert is_correlated(sender.delta, left, right)
+        expected += len(left)
+        ones += int(low_bits(right).sum())
+    assert expected == total
+    assert abs(ones / total - 0.5) < 5 * 0.5 / total**0.5
+    assert len(np.unique(q[0][1], axis=0)) == len(q[0][1])
+    slabs = lpn.SLABS + 2
+    assert sent.by_tag[silent.TREES_TAG][0].payload == slabs * 16 * lpn.SLAB_BLOCKS * lpn.SLAB_TREES
+    assert sent.by_tag[silent.CHECK_TAG][0].payload == slabs * 32
+    assert received.sent.payload < 1.04e6
+    assert 8 * sent.sent.bytes / (lpn.OUTPUTS + 2 * lpn.SLAB_ROWS - lpn.RESERVE) < 0.5
+
+
+@pytest.mark.parametrize("names", [("reference", "cuda-fake"), ("cuda-fake", CPU)])
+def test_mixed_backends(names: tuple[str, str]) -> None:
+    left, right = (open_backend(name) for name in names)
+    n = 5000
+
+    def take(source: SilentSender | SilentReceiver) -> Any:
+        return source, [source.take(k).use() for k in (1, 0, n - 1)]
+
+    (sender, q), (receiver, t) = both(
+        lambda c: take(SilentSender(left, c)), lambda c: take(SilentReceiver(right, c))
+    )
+    whole_q, whole_t = (np.concatenate([b.to_host(x) for x in xs]) for b, xs in ((left, q), (right, t)))
+    assert len(whole_q) == n
+    assert is_correlated(sender.delta, whole_q, whole_t)
+    assert sender.ready == receiver.ready == lpn.SLAB_ROWS - lpn.RESERVE - n
+
+
+def test_noise_is_one_place_in_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the code, the outputs' choice bits are the noise: one 1 in each tree, at its own place."""
+    monkeypatch.setattr(silent._Silent, "_encode", lambda self, leaves, fixes, targets: self.backend.lpn_encode(
+        self.backend.zeros((2, 2)), leaves, fixes, targets, bytes(32), 0))  # fmt: skip
+    outs: dict[str, Any] = {}
+    monkeypatch.setattr(silent._Silent, "_check", lambda self, total: None)
+    original = silent._Silent._sum
+    monkeypatch.setattr(
+        silent._Silent, "_sum", lambda self, out: original(self, outs.setdefault(type(self).__name__, out))
+    )
+    both(lambda c: SilentSender(backend(), c).take(1), lambda c: SilentReceiver(backend(), c).take(1))
+    noise = low_bits(outs["SilentReceiver"]).reshape(-1, lpn.SLAB_TREES)
+    assert (noise.sum(axis=0) == 1).all()
+    places = noise.argmax(axis=0)
+    assert len(np.unique(places)) > lpn.SLAB_TREES * 0.9
+    assert abs(places.mean() / (1 << lpn.TREE_LOG) - 0.5) < 5 * 0.29 / lpn.SLAB_TREES**0.5
+    differ = (outs["SilentReceiver"] != outs["SilentSender"]).any(axis=1).reshape(-1, lpn.SLAB_TREES)
+    assert np.array_equal(differ, noise == 1)
+
+
+def test_used_once() -> None:
+    cots = Cots(7, np.ones((3, 2), np.uint64))
+    assert len(cots) == 3
+    assert "hidden" in repr(cots)
+    cots.use()
+    with pytest.raises(CorrelationError, match="7 to 9 are used already"):
+        cots.use()
+
+
+def test_nothing_secret_in_repr() -> None:
+    def take(source: Any) -> str:
+        source.take(3)
+        return repr(source)
+
+    texts = both(lambda c: take(SilentSender(backend(), c)), lambda c: take(SilentReceiver(backend(), c)))
+    for text, name in zip(texts, ("SilentSender", "SilentReceiver"), strict=True):
+        assert text == f"{name}(taken=3, ready={lpn.SLAB_ROWS - lpn.RESERVE - 3}, secrets=<hidden>)"
+
+
+class Tampering(SilentSender):
+    """Changes one word of one message."""
+
+    where = 0
+
+    def _grow(self, ots: Any) -> Any:
+        channel, send = self.channel, self.channel.send
+
+        def changed(tag: str, frames: Any, **kwargs: Any) -> None:
+            words = frames[0].copy()
+            words.reshape(-1)[self.where] ^= np.uint64(1 << 40)
+            send(tag, [words], **kwargs)
+
+        channel.send = changed  # type: ignore[method-assign]
+        try:
+            return super()._grow(ots)
+        finally:
+            channel.send = send  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("row", [0, 1, 22, 27, 28])
+def test_a_changed_message_is_noticed(row: int) -> None:
+    """Or does no harm, where the receiver's bit leaves the changed sum closed. (All of row 28 is open.)"""
+
+    class Changed(Tampering):
+        where = row * lpn.SLAB_TREES * 2
+
+    def receive(channel: Channel) -> str:
+        source = SilentReceiver(backend(), channel)
+        try:
+            source.take(1)
+        except CorrelationError as error:
+            with pytest.raises(CorrelationError, match="open a new session"):
+                source.take(1)
+            return str(error)
+        return "unharmed"
+
+    said = [both(lambda c: Changed(backend(), c).take(1), receive)[1] for _ in range(1 if row == 28 else 2)]
+    assert set(said) <= {
+        "unharmed",
+        "the oblivious transfers with client do not match. Run the same version on both sides.",
+    }
+    assert row != 28 or "unharmed" not in said
+
+
+def test_a_message_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(SilentSender):
+        def _grow(self, ots: Any) -> Any:
+            self.channel.send(silent.TREES_TAG, [bytes(16)], round=False)
+            return super()._grow(ots)
+
+    with pytest.raises(ProtocolError, match="frames of"):
+        both(lambda c: _until_gone(Short(backend(), c)), lambda c: SilentReceiver(backend(), c).take(1))
+
+
+def test_a_peer_that_leaves() -> None:
+    with pytest.raises(PeerGone):
+        both(lambda c: None, lambda c: SilentReceiver(backend(), c).take(1))
+
+
+def _until_gone(source: SilentSender) -> None:
+    try:
+        source.take(1)
+    except PeerGone:
+        return
