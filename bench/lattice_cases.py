@@ -78,7 +78,38 @@ def _residue_matmul(draw: Operands, elements: int) -> Call:
     )
 
 
+def _ntt_of_words(draw: Operands, elements: int) -> Call:
+    """Polynomials of 64 terms."""
+    polys, terms = _polys(elements), 64
+    shape = (len(PRIMES), polys, DEGREE)
+    return Call(
+        shape, [draw.words(polys, terms)], lambda b, w: b.ntt_of_words(w, DEGREE, PRIMES), int(np.prod(shape))
+    )
+
+
+def _inner_products(draw: Operands, elements: int) -> Call:
+    """Sums of as many products as there are primes."""
+    depth, polys = len(PRIMES), _polys(elements)
+    operands = [_residues(draw, 2 * depth), _residues(draw, depth * polys)]
+    shape = (depth, depth * polys, DEGREE)
+    return Call(
+        shape, operands, lambda b, x, y: b.inner_products(x, y, None, PRIMES), int(np.prod(shape)), 30
+    )
+
+
+def _merged(draw: Operands, elements: int) -> Call:
+    """Both results; the first is looked at."""
+    polys = -(-_polys(elements) // 4) * 4
+    shape = (len(PRIMES), polys, DEGREE)
+    operands = [_residues(draw, polys)]
+    return Call(shape, operands, lambda b, x: b.merged(x, 32, PRIMES)[0], int(np.prod(shape)), 30)
+
+
 LATTICE: dict[str, Maker] = {
+    "ntt_of_words": _ntt_of_words,
+    "inner_products": _inner_products,
+    "digits": _on_residues(1, lambda b, x: b.digits(x, PRIMES)),
+    "merged": _merged,
     "ntt": _on_residues(1, lambda b, x: b.ntt(x, PRIMES)),
     "intt": _on_residues(1, lambda b, x: b.intt(x, PRIMES)),
     "multiply_add": _on_residues(3, lambda b, x, y, z: b.multiply_add(x, y, z, PRIMES)),

@@ -40,9 +40,12 @@ _WIRE_CONTRACT = "he_bridge 1: ChaCha20 streams, prime-major, floor(w p / 2^64)"
 class ParameterSet:
     """One frozen choice.
 
-    special: primes for key switching; they count for security, not for noise. privacy_bits: the replies of a
-    whole batch are at a statistical distance of at most 2^-privacy_bits from replies that depend on nothing
-    but the result; weights that would break this are refused.
+    special: primes for key switching; they count for security, not for noise. wide: fresh ciphertexts are modulo
+    these as well, and products are divided by them before keys are switched, which takes the noise of large
+    operands away. privacy_bits: the replies of a whole batch are at a statistical distance of at most
+    2^-privacy_bits from replies that depend on nothing but the result; weights that would break this are refused.
+
+    Every modulus that is used divides the product of `chain`, so that one decides on security.
     """
 
     name: str
@@ -52,11 +55,27 @@ class ParameterSet:
     ring_bits: int
     special: tuple[int, ...] = ()
     privacy_bits: int = 40
+    wide: bool = False
 
     @property
     def primes(self) -> tuple[int, ...]:
         """The primes of a fresh ciphertext; those a reply keeps come first."""
+        return self.chain if self.wide else self.level
+
+    @property
+    def level(self) -> tuple[int, ...]:
+        """The primes of ciphertexts whose key is switched, and of public keys of the packed products."""
         return self.kept + self.dropped
+
+    @property
+    def switching(self) -> tuple[int, ...]:
+        """The primes of switching keys."""
+        return self.level + self.special[:1]
+
+    @property
+    def chain(self) -> tuple[int, ...]:
+        """All primes; every other list of primes is the beginning of this one."""
+        return self.level + self.special
 
     @property
     def error_sigma(self) -> float:
@@ -76,9 +95,8 @@ class ParameterSet:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes that name the set, down to the order in which seeds are expanded."""
-        text = repr(
-            (_WIRE_CONTRACT, self.name, self.degree, self.kept, self.dropped, self.special, self.ring_bits)
-        )
+        primes = (self.kept, self.dropped, self.special)
+        text = repr((_WIRE_CONTRACT, self.name, self.degree, *primes, self.ring_bits, self.wide))
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
     def wire_bits(self, primes: tuple[int, ...]) -> int:
@@ -103,19 +121,21 @@ def check(params: ParameterSet) -> None:
     """Raises ParameterError unless the set is well-formed, secure, and decrypts after the switch."""
     name = params.name
     try:
-        tables.check(params.primes + params.special, params.degree)
+        tables.check(params.chain, params.degree)
     except ValueError as error:
         raise ParameterError(f"{name}: {error}") from None
     if not 1 <= params.ring_bits <= 64:
         raise ParameterError(f"{name}: ring_bits must be 1 to 64, not {params.ring_bits}")
+    if params.wide and not params.special:
+        raise ParameterError(f"{name}: wide ciphertexts need special primes")
     if not params.kept or not params.dropped:
         raise ParameterError(f"{name}: replies must keep some primes and drop some, or they reveal weights")
-    bits, most = _modulus_bits(params), MOST_MODULUS_BITS.get(params.degree, 0)
+    bits, most = modulus_bits(params), MOST_MODULUS_BITS.get(params.degree, 0)
     if bits > most:
         raise ParameterError(
             f"{name}: {bits} bits of modulus, at most {most} are secure for N = {params.degree}"
         )
-    sigmas = _rounding_sigmas(params, 0.0)
+    sigmas = rounding_sigmas(params, 0.0)
     if sigmas < ROUNDING_SIGMAS:
         raise ParameterError(
             f"{name}: replies would decrypt wrongly: q''/2t is {sigmas:.1f} standard deviations of the "
@@ -148,7 +168,7 @@ def check_weights(params: ParameterSet, weights: NDArray[np.int64]) -> Margins:
         raise ParameterError(
             f"noise of 2^{noise:.1f} exceeds the 2^{room:.1f} that {params.name} can decrypt"
         )
-    sigmas = _rounding_sigmas(params, sigma)
+    sigmas = rounding_sigmas(params, sigma)
     if sigmas < ROUNDING_SIGMAS:
         raise ParameterError(
             f"{params.name} decrypts these weights' results wrongly ({sigmas:.1f} sigmas of room)"
@@ -160,7 +180,7 @@ def check_weights(params: ParameterSet, weights: NDArray[np.int64]) -> Margins:
             f"replies under {params.name} would hide weights of this size by 2^-{privacy:.1f} only, "
             f"2^-{params.privacy_bits} is needed: use smaller weights, or split the columns over several matrices"
         )
-    bits = _modulus_bits(params)
+    bits = modulus_bits(params)
     return Margins(bits, MOST_MODULUS_BITS[params.degree], noise, room - noise, sigmas, depth, privacy)
 
 
@@ -169,24 +189,32 @@ def largest_magnitude(weights: NDArray[np.int64]) -> int:
     return max(int(weights.max()), -int(weights.min()))
 
 
-def _modulus_bits(params: ParameterSet) -> int:
-    return prod(params.primes + params.special).bit_length()
+def modulus_bits(params: ParameterSet) -> int:
+    """Bits of the product of all primes."""
+    return prod(params.chain).bit_length()
 
 
-def _rounding_sigmas(params: ParameterSet, sigma: float) -> float:
-    """q'' / 2t in standard deviations of noise after the switch, for noise `sigma` before it."""
+def rounding_sigmas(params: ParameterSet, sigma: float) -> float:
+    """q'' / 2t in standard deviations of noise after the dropped primes are divided out, for `sigma` before."""
     reduced = prod(params.kept)
     after = sqrt(params.rounding_sigma**2 + (sigma / prod(params.dropped)) ** 2)
     return reduced / (1 << params.ring_bits) / 2 / after
 
 
 _KEPT = (33538049, 33292289, 33177601)  # 25 bits
+_DROPPED_29 = (536690689, 536641537, 536608769)  # 29 bits
+_DROPPED_26 = (67043329, 66994177, 66961409)  # 26 bits
 
 #: Fixed linear layers over Z_2^64, batched over rows ahead of time.
-LIN64 = ParameterSet("LIN64", 8192, _KEPT, (536690689, 536641537, 536608769), 64)
+LIN64 = ParameterSet("LIN64", 8192, _KEPT, _DROPPED_29, 64)
 #: Fixed linear layers over Z_2^64, a single query.
-LIN64P = ParameterSet("LIN64P", 8192, _KEPT, (1073692673, 1073643521), 64, (1073479681,))
-#: Products of two shared matrices over Z_2^64.
-MAT64 = ParameterSet("MAT64", 8192, _KEPT, (133857281, 133644289, 133611521, 133513217), 64, (268369921,))
+LIN64P = ParameterSet("LIN64P", 8192, _KEPT, _DROPPED_29, 64, (1073692673,))
+#: The same over Z_2^24: rows of a large table.
+LIN24P = ParameterSet("LIN24P", 8192, (163841, 114689), _DROPPED_29, 24, (1073692673,))
+#: Products of two shared matrices over Z_2^64, and over Z_2^48.
+MAT64 = ParameterSet("MAT64", 8192, _KEPT, _DROPPED_26, 64, (1073692673, 1073643521), wide=True)
+MAT48 = ParameterSet(
+    "MAT48", 8192, (536690689, 536641537), _DROPPED_26, 48, (268369921, 268271617), wide=True
+)
 
-SETS = {params.name: params for params in (LIN64, LIN64P, MAT64)}
+SETS = {params.name: params for params in (LIN64, LIN64P, LIN24P, MAT64, MAT48)}

@@ -6,7 +6,9 @@ uint64 [polys, N].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.prg import Prg, Stream, derive_key
@@ -18,10 +20,11 @@ SEED_BYTES = 32
 
 @dataclass(frozen=True)
 class PolyRing:
-    """The ring of a parameter set, at full modulus."""
+    """The ring of a parameter set, modulo the primes of fresh ciphertexts or other ones of its chain."""
 
     backend: Backend
     params: ParameterSet
+    moduli: tuple[int, ...] | None = None
 
     @property
     def degree(self) -> int:
@@ -29,7 +32,13 @@ class PolyRing:
 
     @property
     def primes(self) -> tuple[int, ...]:
-        return self.params.primes
+        return self.params.primes if self.moduli is None else self.moduli
+
+    def at(self, primes: tuple[int, ...]) -> PolyRing:
+        """The same ring modulo the first so many primes of the chain."""
+        if primes != self.params.chain[: len(primes)]:
+            raise ValueError("these are not the first primes of the chain")
+        return replace(self, moduli=primes)
 
     def values(self, x: Array) -> Array:
         """From coefficients to values (forward transform)."""
@@ -43,10 +52,16 @@ class PolyRing:
         """x y + z of values; y may be one polynomial for all."""
         return self.backend.multiply_add(x, y, z, self.primes[: len(x)])
 
+    def constants(self, residues: Array) -> Array:
+        """The values of a constant for each prime, [primes, 1, N]; `residues` is on the host."""
+        values = np.repeat(np.asarray(residues, np.uint32), self.degree)
+        return self.backend.asarray(values.reshape(-1, 1, self.degree))
+
     def public_uniform(self, seed: bytes, polys: int) -> Array:
         """Uniform polynomials that everybody who has the seed expands alike: part of the wire contract.
 
-        Words of one ChaCha20 stream in the order prime, polynomial, place; floor(w p / 2^64) of each.
+        Words of one ChaCha20 stream in the order prime, polynomial, place; floor(w p / 2^64) of each. So fewer
+        primes of the chain see the same residues.
         """
         words = Stream(self.backend, derive_key(seed, "he_bridge uniform"), 0)
         return self.backend.uniform_residues(words.words((len(self.primes), polys, self.degree)), self.primes)

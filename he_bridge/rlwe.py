@@ -21,18 +21,19 @@ _SEAL = object()
 
 
 class SecretKey:
-    """A ternary polynomial s. It stays in this process: it cannot be copied, pickled, printed or sent."""
+    """A ternary polynomial s. It stays in this process: it cannot be copied, pickled, printed or sent.
 
-    __slots__ = ("_minus_s", "_ring", "_s")
+    `ring` is that of fresh ciphertexts; s itself is known modulo the whole chain.
+    """
+
+    __slots__ = ("_chain", "_minus_s", "_ring", "_s")
 
     def __init__(self, ring: PolyRing, prg: Prg) -> None:
         self._ring = ring
-        small = ring.ternary(prg, 1)
-        self._s = ring.values(small)
-        minus_one = np.repeat(np.array(ring.primes, np.uint32) - np.uint32(1), ring.degree)
-        self._minus_s = ring.multiply_add(
-            self._s, ring.backend.asarray(minus_one.reshape(-1, 1, ring.degree))
-        )
+        self._chain = chain = ring.at(ring.params.chain)
+        self._s = chain.values(chain.ternary(prg, 1))
+        minus_one = np.array(chain.primes, np.uint32) - np.uint32(1)
+        self._minus_s = chain.multiply_add(self._s, chain.constants(minus_one))
 
     def __repr__(self) -> str:
         return f"SecretKey({self._ring.params.name}, <hidden>)"
@@ -45,12 +46,19 @@ class SecretKey:
         return self._ring
 
     def mask(self, a: Array, x: Array) -> Array:
-        """x - a s, values at full modulus."""
-        return self._ring.multiply_add(a, self._minus_s, x)
+        """x - a s, values at the modulus of a."""
+        return self._chain.multiply_add(a, self._minus_s[: len(a)], x)
 
     def times(self, a: Array) -> Array:
         """a s, values at the modulus of a."""
-        return self._ring.multiply_add(a, self._s[: len(a)])
+        return self._chain.multiply_add(a, self._s[: len(a)])
+
+    def turned(self, shift: int) -> Array:
+        """sigma(s) for sigma: X -> X^(N / shift + 1), values modulo the chain."""
+        chain = self._chain
+        pair = chain.backend.xp.zeros((len(chain.primes), 4, chain.degree), np.uint32)
+        pair[:, 2:3] = chain.coefficients(self._s)  # merged: where the a part of a first ciphertext is
+        return chain.values(chain.backend.merged(pair, shift, chain.primes)[1])
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,10 +91,15 @@ class Reply:
 
 
 def keygen(ring: PolyRing, prg: Prg) -> tuple[SecretKey, PublicKey]:
-    """A new key pair from the client's private randomness."""
-    secret, seed = SecretKey(ring, prg), fresh_key()
-    error = ring.values(ring.errors(prg, 1))
-    return secret, PublicKey(seed, secret.mask(ring.public_uniform(seed, 1), error))
+    """A new key pair from the client's private randomness, both at the modulus of fresh ciphertexts."""
+    secret = SecretKey(ring, prg)
+    return secret, public_key(secret, ring, prg)
+
+
+def public_key(secret: SecretKey, ring: PolyRing, prg: Prg) -> PublicKey:
+    """A public key at the modulus of `ring`, which is where `reply` works."""
+    seed, error = fresh_key(), ring.values(ring.errors(prg, 1))
+    return PublicKey(seed, secret.mask(ring.public_uniform(seed, 1), error))
 
 
 def encrypt(secret: SecretKey, words: Array, seed: bytes, prg: Prg) -> Array:

@@ -19,6 +19,7 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array, wire_bytes
 from he_bridge.errors import CiphertextError
+from he_bridge.keyswitch import SwitchingKey
 from he_bridge.ring import SEED_BYTES, PolyRing
 from he_bridge.rlwe import PublicKey, Reply, received_reply
 from net import Channel
@@ -37,6 +38,7 @@ class Kind(IntEnum):
     PUBLIC_KEY = 1
     INPUTS = 2  # client to server: seed, b parts as values
     REPLIES = 3  # server to client: b and a parts as coefficients
+    SWITCHING_KEY = 4  # client to server: seed, b parts as values; `first` is the distance
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,26 @@ def recv_public_key(channel: Channel, ring: PolyRing) -> PublicKey:
         [SEED_BYTES, *residue_sizes(ring, 1, ring.primes)],
     )
     return PublicKey(bytes(seed), unpack_residues(ring, frames, 1, ring.primes))
+
+
+def send_switching_key(channel: Channel, ring: PolyRing, key: SwitchingKey) -> None:
+    """One message: header, seed, b parts modulo the primes of switching keys."""
+    header = _switching_header(ring, key.shift)
+    frames = pack_residues(ring.backend, key.b, ring.params.switching)
+    channel.send("he/switching", [header.encode(), key.seed, *frames], round=False)
+
+
+def recv_switching_key(channel: Channel, ring: PolyRing, shift: int) -> SwitchingKey:
+    """The key for that distance. Raises as `_receive`."""
+    header, primes = _switching_header(ring, shift), ring.params.switching
+    sizes = residue_sizes(ring, header.count, primes)
+    seed, *frames = _receive(channel, "he/switching", header, [SEED_BYTES, *sizes])
+    return SwitchingKey(shift, bytes(seed), unpack_residues(ring, frames, header.count, primes))
+
+
+def _switching_header(ring: PolyRing, shift: int) -> Header:
+    params = ring.params
+    return Header(Kind.SWITCHING_KEY, params.digest, first=shift, count=len(params.level))
 
 
 def send_inputs(channel: Channel, ring: PolyRing, header: Header, seed: bytes, b: Array) -> None:

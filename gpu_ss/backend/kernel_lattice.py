@@ -13,7 +13,7 @@ from gpu_ss.backend import primes as tables
 from gpu_ss.backend.errors import BackendError
 from gpu_ss.backend.lattice import exact_depth
 from gpu_ss.backend.launcher import Launcher
-from gpu_ss.backend.primes import Primes
+from gpu_ss.backend.primes import LEAST_DEGREE, Primes
 from gpu_ss.ring import WORD, Array
 
 _STAGES = 3  # of a transform that one GPU launch does in registers
@@ -28,10 +28,10 @@ class LatticeKernels(Launcher):
     _transforms_at_once = False
 
     def ntt(self, x: Array, primes: Primes) -> Array:
-        return self._transform("ntt_forward", x, primes)
+        return self._transform("ntt_forward", x, primes, self._check_residues(primes, x=x)[2])
 
     def intt(self, x: Array, primes: Primes) -> Array:
-        return self._transform("ntt_inverse", x, primes)
+        return self._transform("ntt_inverse", x, primes, self._check_residues(primes, x=x)[2])
 
     def multiply_add(self, x: Array, y: Array, z: Array | None, primes: Primes) -> Array:
         shape = self._check_factors(x, y, z, primes)
@@ -75,14 +75,53 @@ class LatticeKernels(Launcher):
             self._launch("scale_up", out.size, words, add, out, self._moduli(primes), constants, *sizes)
         return out
 
-    def drop_prime(self, x: Array, primes: Primes) -> Array:
+    def drop_prime(self, x: Array, primes: Primes, add: Array | None = None) -> Array:
         count, polys, size = self._check_residues(primes, x=x)
         out = self._residues((count - 1, polys, size))
+        if add is not None:
+            self._check_summand(x, add, primes[:-1])
         if out.size:
             constants = self._constants(tables.dropping, primes)
-            sizes = (count, polys, size)
-            self._launch("drop_prime", out.size, x, out, self._moduli(primes), constants, *sizes)
+            keep, more = (0, x) if add is None else (_ALL, add)
+            sizes = (count, polys, keep, size)
+            self._launch("drop_prime", out.size, x, more, out, self._moduli(primes), constants, *sizes)
         return out
+
+    def ntt_of_words(self, words: Array, size: int, primes: Primes) -> Array:
+        polys, terms = self._check_words_of(words, size, primes)
+        small = self._residues((len(primes), polys, terms))
+        if small.size:
+            constants = self._constants(tables.signing, primes)
+            arguments = (words, small, self._moduli(primes), constants, polys, terms)
+            self._launch("signed_residues", small.size, *arguments)
+        return self._transform("ntt_forward", small, primes, size)
+
+    def inner_products(self, x: Array, y: Array, add: Array | None, primes: Primes) -> Array:
+        depth, results, size = self._check_inner(x, y, add, primes)
+        out = self._residues((len(primes), 2 * results, size))
+        if out.size:
+            keep, more = (0, x) if add is None else (_ALL, add)
+            sizes = (results, depth, keep, size)
+            self._launch("inner_products", out.size // 2, x, y, more, out, self._moduli(primes), *sizes)
+        return out
+
+    def digits(self, x: Array, primes: Primes) -> Array:
+        count, polys, size = self._check_residues(primes[: len(x)], x=x)
+        tables.check(primes, LEAST_DEGREE)
+        out = self._residues((len(primes), polys * count, size))
+        if out.size:
+            self._launch("digits", out.size, x, out, self._moduli(primes), count, polys, size)
+        return out
+
+    def merged(self, x: Array, shift: int, primes: Primes) -> tuple[Array, Array]:
+        half, size = self._check_merge(x, shift, primes)
+        kept = self._residues((len(primes), 2 * half, size))
+        turned = self._residues((len(primes), half, size))
+        sizes = (half, shift, pow(size // shift + 1, -1, 2 * size), size)
+        for kernel, out in (("merge_kept", kept), ("merge_turned", turned)):
+            if out.size:
+                self._launch(kernel, out.size, x, out, self._moduli(primes), *sizes)
+        return kept, turned
 
     def decode_sum(self, x: Array, y: Array, bits: int, primes: Primes) -> Array:
         shape = self._check_residues(primes, x=x, y=y)
@@ -126,24 +165,29 @@ class LatticeKernels(Launcher):
             sizes = (p, keep, size, start, part)
             self._launch("reduced_columns", product.size, product, more, out, *sizes)
 
-    def _transform(self, kernel: str, x: Array, primes: Primes) -> Array:
-        _, polys, size = self._check_residues(primes, x=x)
-        log_size = tables.check(primes, size)
+    def _transform(self, kernel: str, x: Array, primes: Primes, size: int) -> Array:
+        """x [primes, polys, n] transformed to `size` places; forward, n may be smaller than that."""
+        count, polys, terms = x.shape
+        log_size, log_source = tables.check(primes, size), terms.bit_length() - 1
         table = self._constants(tables.transform_tables, primes, size)
-        if x.size:
-            for first, count, items in self._passes(kernel, x.size, log_size):
-                out = self._residues(x.shape)
-                sizes = (polys, log_size, first, count)
-                self._launch(kernel, items, x, out, table, self._moduli(primes), *sizes)
-                x = out
+        elements = count * polys * size
+        if not elements:
+            return self._residues((count, polys, size))
+        for first, stages, items in self._passes(kernel, elements, log_size, log_size - log_source):
+            out = self._residues((count, polys, size))
+            sizes = (polys, log_size, log_source, first, stages)
+            self._launch(kernel, items, x, out, table, self._moduli(primes), *sizes)
+            x, log_source = out, log_size
         return x
 
-    def _passes(self, kernel: str, elements: int, log_size: int) -> Iterator[tuple[int, int, int]]:
-        """(first stage, stages, items) of each launch."""
+    def _passes(
+        self, kernel: str, elements: int, log_size: int, begin: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """(first stage, stages, items) of each launch, for the stages from `begin` on."""
         if self._transforms_at_once:
-            yield 0, log_size, elements >> log_size
+            yield begin, log_size - begin, elements >> log_size
             return
-        starts = range(0, log_size, _STAGES)
+        starts = range(begin, log_size, _STAGES)
         for first in starts if kernel == "ntt_forward" else reversed(starts):
             count = min(_STAGES, log_size - first)
             yield first, count, elements >> count

@@ -16,6 +16,9 @@ from typing import Any
 from gpu_ss.backend.primes import LEAST_DEGREE, Primes, check
 from gpu_ss.ring import Array
 
+#: The fewest terms of a polynomial that `ntt_of_words` takes.
+LEAST_TERMS = 32
+
 
 class Lattice(ABC):
     """Operations on residues; defined by `reference_lattice`."""
@@ -58,8 +61,40 @@ class Lattice(ABC):
         """round(q m / 2^bits) + add for each word m (of which the low `bits` bits count)."""
 
     @abstractmethod
-    def drop_prime(self, x: Array, primes: Primes) -> Array:
-        """round(x / p) for p the last prime, modulo the others: coefficients, not values."""
+    def drop_prime(self, x: Array, primes: Primes, add: Array | None = None) -> Array:
+        """round(x / p) for p the last prime, plus `add`, modulo the others: coefficients, not values."""
+
+    @abstractmethod
+    def ntt_of_words(self, words: Array, size: int, primes: Primes) -> Array:
+        """Values of polynomials of degree below N = `size` whose lowest coefficients are signed words.
+
+        words [polys, n], n a power of two from LEAST_TERMS to N; all other coefficients are zero, which saves
+        log2 N / n of the stages.
+        """
+
+    @abstractmethod
+    def inner_products(self, x: Array, y: Array, add: Array | None, primes: Primes) -> Array:
+        """sum_t x_t y_(s T + t), place by place, for both halves of x [primes, 2 T, N] and y [primes, S T, N].
+
+        First the S sums with the first half, then those with the second, plus `add`: [primes, 2 S, N].
+        """
+
+    @abstractmethod
+    def digits(self, x: Array, primes: Primes) -> Array:
+        """Every row x_i of x [D, polys, N], as numbers between -p_i / 2 and p_i / 2, modulo all (D or more) primes.
+
+        [primes, polys * D, N]: the D digits of a polynomial side by side.
+        """
+
+    @abstractmethod
+    def merged(self, x: Array, shift: int, primes: Primes) -> tuple[Array, Array]:
+        """Half of a step that merges ciphertexts x_k and y_k pairwise: coefficients [primes, 4 H, N].
+
+        The polynomials are the b parts of x and y (H each), then the a parts. With the automorphism
+        sigma: X -> X^(N / shift + 1), gives x + X^shift y, to which for b parts sigma(x - X^shift y) is added
+        [primes, 2 H, N]; and sigma(x - X^shift y) of the a parts [primes, H, N], which belongs to the key
+        sigma(s). shift is a power of two below N.
+        """
 
     @abstractmethod
     def decode_sum(self, x: Array, y: Array, bits: int, primes: Primes) -> Array:
@@ -101,6 +136,42 @@ class Lattice(ABC):
         if factors[1] not in (1, shape[1]) or factors[2] != shape[2]:
             raise ValueError(f"{shape} residues cannot be multiplied by {factors}")
         return shape
+
+    def _check_words_of(self, words: Array, size: int, primes: Primes) -> tuple[int, int]:
+        """polys, n for signed words [polys, n] as polynomials of degree below `size`."""
+        self._check_stream(words)
+        if (
+            words.ndim != 2
+            or words.shape[1] & (words.shape[1] - 1)
+            or not LEAST_TERMS <= words.shape[1] <= size
+        ):
+            raise ValueError(
+                f"words must be [polys, n], n a power of two from {LEAST_TERMS} to {size}, not {words.shape}"
+            )
+        check(primes, size)
+        return int(words.shape[0]), int(words.shape[1])
+
+    def _check_inner(self, x: Array, y: Array, add: Array | None, primes: Primes) -> tuple[int, int, int]:
+        """T, S, N for inner products of x [primes, 2 T, N] and y [primes, S T, N]."""
+        _, pairs, size = self._check_residues(primes, x=x)
+        depth, (_, factors, places) = pairs // 2, self._check_residues(primes, y=y)
+        if pairs % 2 or not pairs or factors % depth or places != size:
+            raise ValueError(f"{x.shape} residues have no inner products with {y.shape}")
+        results = factors // depth
+        if add is not None and self._check_residues(primes, add=add) != (len(primes), 2 * results, size):
+            raise ValueError(f"what is added must be [primes, {2 * results}, {size}], not {add.shape}")
+        return depth, results, size
+
+    def _check_summand(self, x: Array, add: Array, primes: Primes) -> None:
+        if self._check_residues(primes, add=add)[1:] != x.shape[1:]:
+            raise ValueError(f"what is added must have the shape of what remains, not {add.shape}")
+
+    def _check_merge(self, x: Array, shift: int, primes: Primes) -> tuple[int, int]:
+        """H, N for ciphertexts [primes, 4 H, N] to be merged."""
+        _, polys, size = self._check_residues(primes, x=x)
+        if polys % 4 or shift & (shift - 1) or not 0 < shift < size:
+            raise ValueError(f"{x.shape} residues cannot be merged at a distance of {shift}")
+        return polys // 4, size
 
     def _check_sampling(self, words: Array, add: Array | None, primes: Primes) -> tuple[int, ...]:
         """The shape of the residues that words become."""
@@ -149,3 +220,4 @@ class NoLattice(Lattice):
 
     ntt = intt = multiply_add = uniform_residues = binomial_residues = ternary_residues = _refuse
     scale_up = drop_prime = decode_sum = residue_matmul = _refuse
+    ntt_of_words = inner_products = digits = merged = _refuse

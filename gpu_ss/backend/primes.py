@@ -128,6 +128,12 @@ def dropping(primes: Primes) -> Table:
 
 
 @cache
+def signing(primes: Primes) -> Table:
+    """[primes, 3] uint32, see `signed_residues` in packing.cu."""
+    return np.array([[*with_quotient(1 << 32, p), -(1 << 63) % p] for p in primes], np.uint32)
+
+
+@cache
 def inverses(primes: Primes) -> Table:
     """[primes, 2] uint32: (q / p)^-1 modulo p and its quotient, for q the product of the primes."""
     q = prod(primes)

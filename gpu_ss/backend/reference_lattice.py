@@ -59,14 +59,50 @@ class ReferenceLattice(Lattice):
         scaled = (q * (words.astype(object) % t) + t // 2) // t
         return np.array([(scaled + a) % p for a, p in zip(add, primes, strict=True)], np.uint32)
 
-    def drop_prime(self, x: Array, primes: Primes) -> Array:
+    def drop_prime(self, x: Array, primes: Primes, add: Array | None = None) -> Array:
         self._check_residues(primes, x=x)
         *rest, last = primes
+        if add is not None:
+            self._check_summand(x, add, tuple(rest))
         centred = (x[-1].astype(np.int64) + last // 2) % last - last // 2
         rows = [
             (y.astype(np.int64) - centred) % p * pow(last, -1, p) % p for y, p in zip(x, rest, strict=False)
         ]
-        return np.array(rows, np.uint32)
+        return _canonical(np.array(rows, np.uint64) + (0 if add is None else add), tuple(rest))
+
+    def ntt_of_words(self, words: Array, size: int, primes: Primes) -> Array:
+        polys, terms = self._check_words_of(words, size, primes)
+        residues = np.zeros((len(primes), polys, size), np.uint32)
+        residues[:, :, :terms] = words.view(np.int64)[None] % _column(primes).view(np.int64)
+        return self.ntt(residues, primes)
+
+    def inner_products(self, x: Array, y: Array, add: Array | None, primes: Primes) -> Array:
+        depth, results, size = self._check_inner(x, y, add, primes)
+        left = x.reshape(len(primes), 2, 1, depth, size).astype(np.uint64)
+        right = y.reshape(len(primes), 1, results, depth, size)
+        products = left * right % _column(primes)[..., None, None]
+        sums = products.sum(axis=3).reshape(len(primes), 2 * results, size)
+        return _canonical(sums + (0 if add is None else add.astype(np.uint64)), primes)
+
+    def digits(self, x: Array, primes: Primes) -> Array:
+        count, polys, size = self._check_residues(primes[: len(x)], x=x)
+        own = _column(primes[:count]).view(np.int64)
+        centred = (x.astype(np.int64) + own // 2) % own - own // 2
+        digits = centred.transpose(1, 0, 2).reshape(1, polys * count, size)
+        return (digits % _column(primes).view(np.int64)).astype(np.uint32)
+
+    def merged(self, x: Array, shift: int, primes: Primes) -> tuple[Array, Array]:
+        half, size = self._check_merge(x, shift, primes)
+        first, second = x.reshape(len(primes), 2, 2, half, size).astype(np.int64).transpose(2, 0, 1, 3, 4)
+        moved = np.concatenate([-second[..., size - shift :], second[..., : size - shift]], axis=-1)
+        targets = np.arange(size) * (size // shift + 1) % (2 * size)
+        turned = np.empty_like(moved)
+        turned[..., targets % size] = np.where(targets < size, 1, -1) * (first - moved)
+        kept = first + moved
+        kept[:, 0] += turned[:, 0]
+        p = _column(primes).view(np.int64)
+        both = kept.reshape(len(primes), 2 * half, size) % p, turned[:, 1] % p
+        return both[0].astype(np.uint32), both[1].astype(np.uint32)
 
     def decode_sum(self, x: Array, y: Array, bits: int, primes: Primes) -> Array:
         self._check_residues(primes, x=x, y=y)

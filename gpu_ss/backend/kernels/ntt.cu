@@ -7,6 +7,10 @@
 // primitive 2N-th root of unity. The table [primes, 4, N] has psi^brv(k), its quotient, psi^-brv(k), its
 // quotient; place 0, which no stage uses, of the last two has 1/N and its quotient.
 //
+// A polynomial whose upper coefficients are zero is the same in each of its groups after the stages that would
+// only add zeros: forward, x may be [primes, polys, 2^log_source], and then the stages start at the one whose
+// groups are that long.
+//
 // Stage s works on 2^s groups of N / 2^s neighbours. A launch does the stages first .. first + count - 1, in
 // this order forward and in the opposite order inverse. On the GPU count is at most 3 and an item is 2^count
 // elements in registers. On the CPU a launch does all stages, and an item is a polynomial, which stays in the
@@ -69,12 +73,12 @@ template <bool FORWARD, class V> FN V finished(V x, V n_inverse, V n_quotient, V
 #if SIMT
 
 template <bool FORWARD, int COUNT>
-FN void transform_item(const u32* x, u32* out, const u32* table, u32 p, i64 log_size, i64 first, i64 rest) {
+FN void transform_item(const u32* x, u32* out, const u32* table, u32 p, i64 log_size, i64 first, i64 rest, i64 source) {
   i64 size = 1ll << log_size, log_stride = log_size - first - COUNT, stride = 1ll << log_stride;
   i64 g = rest >> log_stride, at = (g << (log_size - first)) + (rest & (stride - 1));
   u32 w[(1 << COUNT) - 1], w_quotient[(1 << COUNT) - 1], v[1 << COUNT];
   load_twiddles<COUNT>(w, w_quotient, table, size, first, g);
-  UNROLL for (int e = 0; e < 1 << COUNT; e++) v[e] = x[at + e * stride];
+  UNROLL for (int e = 0; e < 1 << COUNT; e++) v[e] = x[(at & source) + e * stride];
   stages<FORWARD, COUNT>(v, w, w_quotient, p);
   if (FORWARD ? log_stride == 0 : first == 0)
     UNROLL for (int e = 0; e < 1 << COUNT; e++) v[e] = finished<FORWARD>(v[e], table[0], table[size], p);
@@ -83,17 +87,18 @@ FN void transform_item(const u32* x, u32* out, const u32* table, u32 p, i64 log_
 
 template <bool FORWARD>
 FN void transform(const u32* x, u32* out, const u32* tables, const u32* moduli, i64 polys, i64 log_size,
-                  i64 first, i64 count, i64 n) {
+                  i64 log_source, i64 first, i64 count, i64 n) {
+  i64 source = (1ll << log_source) - 1;
   FOREACH(i, n) {
     i64 row = i >> (log_size - count), rest = i - (row << (log_size - count)), l = row / polys;
-    const u32 *table = tables + ((4 * l + (FORWARD ? 0 : 2)) << log_size), *from = x + (row << log_size);
+    const u32 *table = tables + ((4 * l + (FORWARD ? 0 : 2)) << log_size), *from = x + (row << log_source);
     u32 *to = out + (row << log_size), p = modulus_of(moduli, l).p;
     if (count == 3)
-      transform_item<FORWARD, 3>(from, to, table, p, log_size, first, rest);
+      transform_item<FORWARD, 3>(from, to, table, p, log_size, first, rest, source);
     else if (count == 2)
-      transform_item<FORWARD, 2>(from, to, table, p, log_size, first, rest);
+      transform_item<FORWARD, 2>(from, to, table, p, log_size, first, rest, source);
     else
-      transform_item<FORWARD, 1>(from, to, table, p, log_size, first, rest);
+      transform_item<FORWARD, 1>(from, to, table, p, log_size, first, rest, source);
   }
 }
 
@@ -148,64 +153,67 @@ template <bool FORWARD> FN void all_short_stages(const u32* x, u32* out, const u
   }
 }
 
-// COUNT of the stages whose groups are whole vectors.
+// COUNT of the stages whose groups are whole vectors. source: which bits of a place count in x.
 template <bool FORWARD, int COUNT>
-static void long_stages(const u32* x, u32* out, const u32* table, i64 size, i64 first, v32 p) {
+static void long_stages(const u32* x, u32* out, const u32* table, i64 size, i64 first, i64 source, v32 p) {
   v32 w[(1 << COUNT) - 1], w_quotient[(1 << COUNT) - 1];
   i64 length = size >> first, stride = length >> COUNT;
   for (i64 g = 0; g < 1ll << first; g++) {
     load_twiddles<COUNT>(w, w_quotient, table, size, first, g);
     for (i64 at = g * length; at < g * length + stride; at += LANES32)
-      transform_at<FORWARD, COUNT>(x + at, out + at, stride, w, w_quotient, p);
+      transform_at<FORWARD, COUNT>(x + (at & source), out + at, stride, w, w_quotient, p);
   }
 }
 
-typedef void StagesFn(const u32*, u32*, const u32*, i64, i64, v32);
+typedef void StagesFn(const u32*, u32*, const u32*, i64, i64, i64, v32);
 
-static void forward_polynomial(const u32* x, u32* out, const u32* table, i64 log_size, v32 p) {
+static void forward_polynomial(const u32* x, u32* out, const u32* table, i64 log_size, i64 log_source, v32 p) {
   static StagesFn* const some[] = {long_stages<true, 1>, long_stages<true, 2>, long_stages<true, 3>};
-  i64 size = 1ll << log_size, last = log_size - LOG_LANES;
-  for (i64 first = 0, count; first < last; first += count, x = out) {
+  i64 size = 1ll << log_size, last = log_size - LOG_LANES, source = (1ll << log_source) - 1;
+  for (i64 first = log_size - log_source, count; first < last; first += count, x = out, source = -1) {
     count = last - first < 3 ? last - first : 3;
-    some[count - 1](x, out, table, size, first, p);
+    some[count - 1](x, out, table, size, first, source, p);
   }
   all_short_stages<true>(out, out, table, size, p);
 }
 
-static void inverse_polynomial(const u32* x, u32* out, const u32* table, i64 log_size, v32 p) {
+static void inverse_polynomial(const u32* x, u32* out, const u32* table, i64 log_size, i64, v32 p) {
   static StagesFn* const some[] = {long_stages<false, 1>, long_stages<false, 2>, long_stages<false, 3>};
   i64 size = 1ll << log_size;
   all_short_stages<false>(x, out, table, size, p);
   for (i64 end = log_size - LOG_LANES, count; end > 0; end -= count) {
     count = end < 3 ? end : 3;
-    some[count - 1](out, out, table, size, end - count, p);
+    some[count - 1](out, out, table, size, end - count, -1, p);
   }
   v32 n_inverse = splat(v32(), table[0]), n_quotient = splat(v32(), table[size]);
   for (i64 i = 0; i < size; i += LANES32)
     store32(out + i, finished<false>(load32(v32(), out + i), n_inverse, n_quotient, p));
 }
 
-// n is the number of polynomials, `first` 0 and `count` all stages.
+// n is the number of polynomials; all stages that are due are done.
 template <bool FORWARD>
-FN void transform(const u32* x, u32* out, const u32* tables, const u32* moduli, i64 polys, i64 log_size, i64,
-                  i64, i64 n) {
+FN void transform(const u32* x, u32* out, const u32* tables, const u32* moduli, i64 polys, i64 log_size,
+                  i64 log_source, i64, i64, i64 n) {
   FOREACH_STEP(row, n, 1, 4) {
     i64 l = row / polys;
     const u32* table = tables + ((4 * l + (FORWARD ? 0 : 2)) << log_size);
     v32 p = splat(v32(), modulus_of(moduli, l).p);
     i64 at = row << log_size;
-    (FORWARD ? forward_polynomial : inverse_polynomial)(x + at, out + at, table, log_size, p);
+    const u32* from = x + (row << log_source);
+    (FORWARD ? forward_polynomial : inverse_polynomial)(from, out + at, table, log_size, log_source, p);
   }
 }
 
 #endif
 
 KERNEL ntt_forward(const u32* __restrict__ x, u32* __restrict__ out, const u32* __restrict__ tables,
-                   const u32* __restrict__ moduli, i64 polys, i64 log_size, i64 first, i64 count, i64 n) {
-  transform<true>(x, out, tables, moduli, polys, log_size, first, count, n);
+                   const u32* __restrict__ moduli, i64 polys, i64 log_size, i64 log_source, i64 first, i64 count,
+                   i64 n) {
+  transform<true>(x, out, tables, moduli, polys, log_size, log_source, first, count, n);
 }
 
 KERNEL ntt_inverse(const u32* __restrict__ x, u32* __restrict__ out, const u32* __restrict__ tables,
-                   const u32* __restrict__ moduli, i64 polys, i64 log_size, i64 first, i64 count, i64 n) {
-  transform<false>(x, out, tables, moduli, polys, log_size, first, count, n);
+                   const u32* __restrict__ moduli, i64 polys, i64 log_size, i64 log_source, i64 first, i64 count,
+                   i64 n) {
+  transform<false>(x, out, tables, moduli, polys, log_size, log_source, first, count, n);
 }

@@ -98,22 +98,25 @@ KERNEL scale_up(const u64* __restrict__ words, const u32* __restrict__ add, u32*
   }
 }
 
-// round(x / last): x [primes, polys, N] without its last prime, n items in what remains.
+// round(x / last) + add: x [primes, polys, N] without its last prime, n items in what remains.
 // (x - c) / last for c = x mod last, centred: c + half is the residue of x + half modulo the last prime.
 // constants [primes - 1, 3]: 1 / last, its quotient, and half = (last - 1) / 2 modulo each prime.
-KERNEL drop_prime(const u32* __restrict__ x, u32* __restrict__ out, const u32* __restrict__ moduli,
-                  const u32* __restrict__ constants, i64 primes, i64 polys, i64 size, i64 n) {
+KERNEL drop_prime(const u32* __restrict__ x, const u32* __restrict__ add, u32* __restrict__ out,
+                  const u32* __restrict__ moduli, const u32* __restrict__ constants, i64 primes, i64 polys,
+                  u64 keep, i64 size, i64 n) {
   FOREACH_ROW(r, n, size) {
     Modulus m = modulus_of(moduli, r / polys);
     const u32* c = constants + r / polys * 3;
     u32 last = modulus_of(moduli, primes - 1).p, half = last >> 1, inverse = c[0], quotient = c[1], half_here = c[2];
     const u32 *here = x + r * size, *there = x + ((primes - 1) * polys + r % polys) * size;
-    u32* to = out + r * size;
+    const u32* more = add + (keep & 1 ? r * size : 0);
+    u32 *to = out + r * size, mask = (u32)keep;
     FOREACH_PLACE(i, size) {
       u32 shifted = reduce_once(there[i] + half, last);
       u32 remainder = shifted - high_product(shifted, m.one) * m.p;  // below 2 p
       u32 difference = here[i] + half_here + 2 * m.p - remainder;    // below 4 p
-      to[i] = reduce_once(times_constant(difference, inverse, quotient, m.p), m.p);
+      u32 quotient_here = reduce_once(times_constant(difference, inverse, quotient, m.p), m.p);
+      to[i] = reduce_once(quotient_here + (more[i] & mask), m.p);
     }
   }
 }

@@ -1,0 +1,233 @@
+"""The two ends of a packed product under encryption, whatever its operands: `packed` and `matmul` use them.
+
+    Owner      holds the keys: sends switching keys and encrypted operands, decrypts replies
+    Evaluator  multiplies with operands in clear, merges, masks; answers through `rlwe.reply` only
+
+Both follow one `Layout`, so every message is known beforehand: key, switching keys when a spread is new, blocks of
+inputs, blocks of replies. A counter of products is part of every header; a message of an earlier one is refused.
+
+Memory of the evaluator: the shorter side is kept whole, that is all fresh ciphertexts of a product (N residues of
+4 bytes for two parts and each prime, 393 KB under LIN64P) while results are made a group at a time, or all sums
+while ciphertexts are added up a block at a time; besides, a group's results twice and `_TILES` weight polynomials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.prg import Prg, fresh_key
+from gpu_ss.ring import Array, Ring
+from he_bridge import keyswitch, rlwe, wire
+from he_bridge.packing import Layout
+from he_bridge.params import ParameterSet, check
+from he_bridge.ring import PolyRing
+from he_bridge.wire import Header, Kind
+from net import Channel
+
+#: Ciphertexts of one message of inputs: up to 3.5 MB.
+BLOCK = 16
+#: Results that are merged at once, or one reply's if these are more; and replies of one message: 2.5 MB.
+_RESULTS, _REPLIES = 16, 16
+#: Weight polynomials transformed at once: 2.4 MB for each 12 under LIN64P, a few caches' worth.
+_TILES = 32
+
+#: (product, groups, tiles) -> words of the weights there (`Layout.weights`).
+Operand = Callable[[int, slice, slice], Array]
+
+
+class _End:
+    """What both ends know: rings, the number of products so far, which switching keys are there."""
+
+    def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
+        check(params)
+        self.ring = PolyRing(backend, params)
+        self.level = self.ring.at(params.level)
+        self.prg = Prg(backend)
+        self._channel = channel
+        self._counter = 0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.ring.params.name}, <hidden>)"
+
+    def _header(self, layout: Layout, tag: bytes, kind: Kind, first: int, count: int) -> Header:
+        shape = layout.shape
+        sizes = (shape.rows, shape.inputs, shape.outputs)
+        return Header(kind, self.ring.params.digest, layout.digest(tag), self._counter, *sizes, first, count)
+
+
+class Owner(_End):
+    """The client's end."""
+
+    def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
+        super().__init__(backend, channel, params)
+        self._secret = rlwe.SecretKey(self.ring, self.prg)
+        self._sent: set[int] = set()
+        wire.send_public_key(channel, self.level, rlwe.public_key(self._secret, self.level, self.prg))
+
+    def offer(self, layout: Layout, tag: bytes, x: Array) -> None:
+        """Begins a product: sends x [batch, rows, K] encrypted, after switching keys that are new."""
+        self._counter += 1
+        for shift in keyswitch.shifts(layout.merged_spread):
+            if shift not in self._sent:
+                self._sent.add(shift)
+                key = keyswitch.switching_key(self._secret, shift, self.prg)
+                wire.send_switching_key(self._channel, self.ring, key)
+        for first, end in spans(layout.ciphertexts, BLOCK):
+            words = layout.inputs(self.ring.backend, x, first, end - first)
+            seed = fresh_key()
+            b = rlwe.encrypt(self._secret, words, seed, self.prg)
+            header = self._header(layout, tag, Kind.INPUTS, first, end - first)
+            wire.send_inputs(self._channel, self.ring, header, seed, b)
+
+    def finish(self, layout: Layout, tag: bytes) -> Array:
+        """Decrypts the replies: results plus masks [batch, rows, n]."""
+        words = self.ring.backend.empty((layout.replies, self.ring.degree))
+        for first, end in _reply_spans(layout):
+            header = self._header(layout, tag, Kind.REPLIES, first, end - first)
+            replies = wire.recv_replies(self._channel, self.ring, header)
+            words[first:end] = rlwe.decrypt(self._secret, replies)
+        return layout.extract(words)
+
+
+class Evaluator(_End):
+    """The server's end."""
+
+    def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
+        super().__init__(backend, channel, params)
+        self._public = wire.recv_public_key(channel, self.level)
+        self._keys: dict[int, Array] = {}
+
+    def answer(self, layout: Layout, tag: bytes, operand: Operand) -> Array:
+        """Receives encrypted operands, multiplies, replies; the masks [batch, rows, n]."""
+        self._counter += 1
+        for shift in keyswitch.shifts(layout.merged_spread):
+            if shift not in self._keys:
+                self._keys[shift] = wire.recv_switching_key(self._channel, self.ring, shift).both(self.ring)
+        kept = layout.shape.batch > 1 or layout.tiles <= layout.results
+        sums = self._kept_inputs if kept else self._kept_results
+        results = sums(layout, tag, operand)
+        masks = self.ring.backend.empty((layout.replies, self.ring.degree))
+        for first, end in _reply_spans(layout):
+            masks[first:end] = self._reply(layout, tag, first, results(first, end), end - first)
+        return layout.extract(masks)
+
+    def _kept_inputs(self, layout: Layout, tag: bytes, operand: Operand) -> Callable[[int, int], Array]:
+        """Receives all ciphertexts; results are made when replies need them."""
+        packs = [self._empty(2 * layout.tiles) for _ in range(layout.packs)]
+        for first, b, a in self._inputs(layout, tag):
+            for place in range(b.shape[1]):
+                pack, t = divmod(first + place, layout.tiles)
+                packs[pack][:, t], packs[pack][:, layout.tiles + t] = b[:, place], a[:, place]
+
+        def results(first: int, end: int) -> Array:
+            out = self._zeros(layout, end - first)
+            for product, groups, at in _runs(layout, first * layout.members, end * layout.members):
+                x = packs[product // layout.heads]
+                every = slice(0, layout.tiles)
+                out[:, :, at] = self._products(layout, operand, product, groups, every, x, None)
+            return out
+
+        return results
+
+    def _kept_results(self, layout: Layout, tag: bytes, operand: Operand) -> Callable[[int, int], Array]:
+        """Adds products up as ciphertexts of the one matrix come in."""
+        total, groups = None, slice(0, layout.groups)
+        for first, b, a in self._inputs(layout, tag):
+            x = self.ring.backend.xp.concatenate([b, a], axis=1)
+            tiles = slice(first, first + b.shape[1])
+            total = self._products(layout, operand, 0, groups, tiles, x, total)
+
+        def results(first: int, end: int) -> Array:
+            start, stop = first * layout.members, min(end * layout.members, layout.results)
+            out = self._zeros(layout, end - first)
+            out[:, :, : stop - start] = total[:, :, start:stop]  # type: ignore[index]
+            return out
+
+        return results
+
+    def _inputs(self, layout: Layout, tag: bytes) -> Iterator[tuple[int, Array, Array]]:
+        """Blocks of ciphertexts: first number, b and a parts as values, divided by the spread of merging."""
+        ring = self.ring
+        inverse = ring.constants(np.array([pow(layout.merged_spread, -1, p) for p in ring.primes], np.uint32))
+        for first, end in spans(layout.ciphertexts, BLOCK):
+            header = self._header(layout, tag, Kind.INPUTS, first, end - first)
+            b, a = wire.recv_inputs(self._channel, ring, header)
+            if layout.merged_spread > 1:
+                b, a = ring.multiply_add(b, inverse), ring.multiply_add(a, inverse)
+            yield first, b, a
+
+    def _products(
+        self,
+        layout: Layout,
+        operand: Operand,
+        product: int,
+        groups: slice,
+        tiles: slice,
+        x: Array,
+        add: Array | None,
+    ) -> Array:
+        """sum_t x_t w_gt, plus `add`, for groups g of one product: values [primes, 2, groups, N].
+
+        x [primes, 2 tiles, N]; a few weight polynomials at a time.
+        """
+        ring, backend = self.ring, self.ring.backend
+        count, contiguous = groups.stop - groups.start, backend.xp.ascontiguousarray
+        out = backend.xp.empty((len(ring.primes), 2, count, ring.degree), np.uint32)
+        for first, end in spans(count, max(1, _TILES // (tiles.stop - tiles.start))):
+            words = operand(product, slice(groups.start + first, groups.start + end), tiles)
+            w = backend.ntt_of_words(contiguous(words), ring.degree, ring.primes)
+            more = None
+            if add is not None:
+                more = contiguous(add[:, :, first:end]).reshape(len(ring.primes), -1, ring.degree)
+            sums = backend.inner_products(x, w, more, ring.primes)
+            out[:, :, first:end] = sums.reshape(len(ring.primes), 2, -1, ring.degree)
+        return out
+
+    def _reply(self, layout: Layout, tag: bytes, first: int, results: Array, count: int) -> Array:
+        """Merges results, values [primes, 2, count * members, N], and sends replies; their masks [count, N]."""
+        ring, level, backend = self.ring, self.level, self.ring.backend
+        contiguous = backend.xp.ascontiguousarray
+        cut = results.reshape(len(ring.primes), 2, count, layout.members, ring.degree)
+        by_member = contiguous(cut.transpose(0, 1, 3, 2, 4)).reshape(len(ring.primes), -1, ring.degree)
+        c = ring.coefficients(by_member)
+        for dropped in range(len(ring.primes), len(level.primes), -1):
+            c = backend.drop_prime(c, ring.primes[:dropped])
+        c = keyswitch.merge(ring, self._keys, c, count, layout.merged_spread)
+        c = level.values(c)
+        mask = Ring(ring.params.ring_bits).reduce(self.prg.words((count, ring.degree)))
+        parts = contiguous(c[:, :count]), contiguous(c[:, count:])
+        replies = rlwe.reply(level, self._public, *parts, mask, self.prg)
+        header = self._header(layout, tag, Kind.REPLIES, first, count)
+        wire.send_replies(self._channel, ring, header, replies)
+        return mask
+
+    def _empty(self, polys: int) -> Array:
+        return self.ring.backend.xp.empty((len(self.ring.primes), polys, self.ring.degree), np.uint32)
+
+    def _zeros(self, layout: Layout, replies: int) -> Array:
+        shape = (len(self.ring.primes), 2, replies * layout.members, self.ring.degree)
+        return self.ring.backend.xp.zeros(shape, np.uint32)
+
+
+def spans(total: int, step: int) -> Iterator[tuple[int, int]]:
+    """0 .. total in pieces of at most `step`."""
+    for start in range(0, total, step):
+        yield start, min(start + step, total)
+
+
+def _reply_spans(layout: Layout) -> Iterator[tuple[int, int]]:
+    """The replies of each message."""
+    return spans(layout.replies, min(_REPLIES, max(1, _RESULTS // layout.members)))
+
+
+def _runs(layout: Layout, start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
+    """Results start .. stop - 1 by product: its number, its groups, and their places counted from `start`."""
+    at = start
+    while at < min(stop, layout.results):
+        product, group = divmod(at, layout.groups)
+        count = min(layout.groups - group, min(stop, layout.results) - at)
+        yield product, slice(group, group + count), slice(at - start, at - start + count)
+        at += count
