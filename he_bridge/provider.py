@@ -1,23 +1,18 @@
-"""Correlations without trust for products: masks and bits from another provider, products by encryption.
-
-A correlation of products (`HANDLED`) is a function of masks of which each party has its own share, wherever the
-masks come from. So the two parties make it from their shares, in `prepare`, over their own channel; the other
-provider only counts it (`Elsewhere`) and never learns a weight or a product.
+"""Products of masks made by the two parties, by encryption, for whoever supplies the masks.
 
 What is revealed: what the three protocols of `products` reveal, that is nothing up to their stated distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.made import Arrays, Batch, MadeProvider, Maker
 from gpu_ss.provider.specs.arithmetic import (
     ColumnProduct,
-    Elsewhere,
     Powers,
     Product,
     RowProduct,
@@ -74,60 +69,47 @@ _ELEMENTWISE: dict[type[Correlation], Callable[..., Asking]] = {
 HANDLED: tuple[type[Correlation], ...] = (*_ELEMENTWISE, WeightProduct)
 
 
-class HeProvider(Provider):
-    """`inner` deals masks (expanded from seeds) and bits, `products` makes what is made of masks."""
+class ProductMaker(Maker):
+    """Makes what is a product of masks, with one pair of engines (`products`)."""
 
-    def __init__(self, backend: Backend, inner: Provider, products: Products) -> None:
-        super().__init__()
+    kinds = HANDLED
+
+    def __init__(self, backend: Backend, products: Products) -> None:
         self._backend = backend
-        self._inner = inner
         self._products = products
-        self._ready: dict[int, Array] = {}
-
-    def __repr__(self) -> str:
-        return f"HeProvider(taken={self.taken}, ready={len(self._ready)})"
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
         return self._products.hold(words, shape, bits)
 
-    def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
-        """Make the products of the next correlations, together with the other party."""
-        first = self.taken
-        self._inner.prepare([_for_inner(spec) for spec in specs])
-        numbered = {first + k: spec for k, spec in enumerate(specs)}
-
-        def share(number: int) -> Array:
-            mask = self._inner.own(number, numbered[number])
-            if mask is None:
-                raise CorrelationError(f"mask {number} belongs to the other party alone")
-            return mask
-
-        groups = _by_mask(numbered)
+    def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
+        made: dict[int, Arrays] = {}
+        groups = _by_mask(batch)
         for done, group in enumerate(groups):
-            self._by_weights(group, numbered)
-            if progress is not None:
-                progress(done + 1, len(groups) + 1)
-        self._elementwise(numbered, share)
-        if progress is not None:
-            progress(len(groups) + 1, len(groups) + 1)
+            made |= self._by_weights(group, batch)
+            progress(done + 1, len(groups) + 1)
+        made |= self._elementwise(batch)
+        progress(len(groups) + 1, len(groups) + 1)
+        return made
 
-    def _by_weights(self, group: list[int], numbered: dict[int, Correlation]) -> None:
+    def _by_weights(self, group: dict[int, WeightProduct], batch: Batch) -> dict[int, Arrays]:
         """The products of one mask with all its weights: the mask is encrypted once."""
-        specs = [_weight_product(numbered[number]) for number in group]
-        a = self._inner.own(specs[0].a, numbered[specs[0].a])
+        specs = list(group.values())
+        a = batch.part(specs[0].a)
         c = self._products.by_weights(a, specs[0].rows, tuple(spec.weight for spec in specs))
+        made: dict[int, Arrays] = {}
         start = 0
-        for number, spec in zip(group, specs, strict=True):
-            self._ready[number] = self._backend.xp.ascontiguousarray(c[:, start : start + spec.n])
+        for number, spec in group.items():
+            made[number] = [self._backend.xp.ascontiguousarray(c[:, start : start + spec.n])]
             start += spec.n
+        return made
 
-    def _elementwise(self, numbered: dict[int, Correlation], share: Share) -> None:
+    def _elementwise(self, batch: Batch) -> dict[int, Arrays]:
         """All elementwise products at once, those that need the result of another in the next turn."""
         asking: dict[int, Asking] = {
-            number: _ELEMENTWISE[type(spec)](spec, share, self._backend)
-            for number, spec in numbered.items()
-            if type(spec) in _ELEMENTWISE
+            number: _ELEMENTWISE[type(spec)](spec, batch.share, self._backend)
+            for number, spec in batch.of(tuple(_ELEMENTWISE)).items()
         }
+        made: dict[int, Arrays] = {}
         answers: dict[int, Array | None] = dict.fromkeys(asking)
         while asking:
             requests: dict[int, tuple[Array, Array | None]] = {}
@@ -135,9 +117,11 @@ class HeProvider(Provider):
                 try:
                     requests[number] = generator.send(answers[number])
                 except StopIteration as finished:
-                    self._ready[number] = finished.value
+                    (out,) = batch.specs[number].outputs()
+                    made[number] = [finished.value.reshape(out.shape)]
                     del asking[number]
             answers = self._answer(requests)
+        return made
 
     def _answer(self, requests: dict[int, tuple[Array, Array | None]]) -> dict[int, Array | None]:
         """Products and squares of all requests, each kind in one stream of full blocks."""
@@ -156,39 +140,17 @@ class HeProvider(Provider):
                 start += int(mine.size)
         return answers
 
-    def _expand(self, number: int, spec: Correlation) -> Sequence[Array | None]:
-        if not isinstance(spec, HANDLED):
-            return self._inner.take(spec).arrays
-        self._inner.take(Elsewhere())
-        if number not in self._ready:
-            raise CorrelationError(
-                f"correlation {number} ({type(spec).__name__}) was not prepared: products made by encryption "
-                "must be planned, see Provider.prepare"
-            )
-        (out,) = spec.outputs()
-        return [self._ready.pop(number).reshape(out.shape)]
 
-
-def with_products(rank: int, backend: Backend, channel: Channel, inner: Provider) -> HeProvider:
+def with_products(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
     """The provider of one party of a session: sends or receives the public keys (`gpu_ss.session.Extension`)."""
     products = (ClientProducts, ServerProducts)[rank](backend, channel)
-    return HeProvider(backend, inner, products)
+    return MadeProvider(inner, [ProductMaker(backend, products)])
 
 
-def _for_inner(spec: Correlation) -> Correlation:
-    return Elsewhere() if isinstance(spec, HANDLED) else spec
-
-
-def _weight_product(spec: Correlation) -> WeightProduct:
-    if not isinstance(spec, WeightProduct):
-        raise TypeError(f"{type(spec).__name__} is not a product with weights")
-    return spec
-
-
-def _by_mask(numbered: dict[int, Correlation]) -> list[list[int]]:
-    """The numbers of products with weights, those of one mask together."""
-    groups: dict[int, list[int]] = {}
-    for number, spec in numbered.items():
+def _by_mask(batch: Batch) -> list[dict[int, WeightProduct]]:
+    """Products with weights by number, those of one mask together."""
+    groups: dict[int, dict[int, WeightProduct]] = {}
+    for number, spec in batch.specs.items():
         if isinstance(spec, WeightProduct):
-            groups.setdefault(spec.a, []).append(number)
+            groups.setdefault(spec.a, {})[number] = spec
     return list(groups.values())

@@ -1,0 +1,138 @@
+"""Correlations the two parties make themselves: a provider in front of makers, each for some kinds.
+
+    provider = MadeProvider(backend, inner, [products, bits])
+    provider.prepare(plan.specs)          # offline: the makers of both parties talk over the parties' channel
+
+A correlation is a function of masks of which each party has its own share, wherever the masks come from: `inner`
+expands them from a seed. So the parties can make what depends on them from their shares, without a dealer;
+`inner` only counts such a correlation (`Elsewhere`) and never learns it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.errors import CorrelationError
+from gpu_ss.provider.base import Progress, Provider
+from gpu_ss.provider.correlation import Correlation, expand_share
+from gpu_ss.provider.specs.arithmetic import Elsewhere
+from gpu_ss.ring import Array
+
+#: This party's arrays of a correlation, in the order of `outputs()`; None where the other party's alone.
+Arrays = Sequence[Array | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The correlations of one `prepare`, by number, and this party's part of their masks."""
+
+    specs: Mapping[int, Correlation]
+    own: Callable[[int, Correlation], Array | None]
+
+    def of(self, kinds: tuple[type[Correlation], ...]) -> dict[int, Correlation]:
+        """Those of some kinds."""
+        return {number: spec for number, spec in self.specs.items() if isinstance(spec, kinds)}
+
+    def part(self, number: int) -> Array | None:
+        """This party's part of a mask of the batch (None: the other party's alone)."""
+        if number not in self.specs:
+            raise CorrelationError(f"mask {number} is not planned together with what is made of it")
+        return self.own(number, self.specs[number])
+
+    def share(self, number: int) -> Array:
+        """This party's share of a mask that both have a share of."""
+        found = self.part(number)
+        if found is None:
+            raise CorrelationError(f"mask {number} belongs to the other party alone")
+        return found
+
+
+class Maker(ABC):
+    """One party's end of a way to make correlations of some kinds; both parties have the same ones in order."""
+
+    #: The correlations it makes.
+    kinds: tuple[type[Correlation], ...]
+
+    @abstractmethod
+    def make(self, batch: Batch, progress: Progress) -> Mapping[int, Arrays]:
+        """This party's arrays of all correlations of `kinds` in the batch, by number. The parties talk here."""
+
+    def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int | None:
+        """See `Provider.hold`; None: not for this maker."""
+        return None
+
+
+class SeedProvider(Provider):
+    """Masks only, from this party's own seed: what needs no other party and no dealer."""
+
+    def __init__(self, rank: int, backend: Backend, key: bytes) -> None:
+        super().__init__()
+        self._rank = rank
+        self._backend = backend
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"SeedProvider(taken={self.taken}, key=<hidden>)"
+
+    def own(self, number: int, spec: Correlation) -> Array | None:
+        return expand_share(self._rank, spec, number, self._backend, self._key)[0]
+
+    def _expand(self, number: int, spec: Correlation) -> Arrays:
+        if not spec.is_mask:
+            raise CorrelationError(f"nobody makes correlation {number}, a {type(spec).__name__}")
+        return expand_share(self._rank, spec, number, self._backend, self._key)
+
+
+class MadeProvider(Provider):
+    """`makers` make their kinds of correlations in `prepare`; `inner` gives the rest, masks among it."""
+
+    def __init__(self, inner: Provider, makers: Sequence[Maker]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._makers = makers
+        self._kinds = tuple(kind for maker in makers for kind in maker.kinds)
+        self._ready: dict[int, Arrays] = {}
+
+    def __repr__(self) -> str:
+        return f"MadeProvider(taken={self.taken}, ready={len(self._ready)})"
+
+    def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
+        for maker in self._makers:
+            number = maker.hold(words, shape, bits)
+            if number is not None:
+                return number
+        return super().hold(words, shape, bits)
+
+    def own(self, number: int, spec: Correlation) -> Array | None:
+        return self._inner.own(number, spec)
+
+    def keep_static(self, number: int, words: Array) -> None:
+        self._inner.keep_static(number, words)
+
+    def prepared(self, number: int) -> Array | None:
+        return self._inner.prepared(number)
+
+    def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
+        """Make the next correlations, together with the other party."""
+        self._inner.prepare([Elsewhere() if isinstance(spec, self._kinds) else spec for spec in specs])
+        batch = Batch({self.taken + k: spec for k, spec in enumerate(specs)}, self._inner.own)
+        for maker in self._makers:
+            self._ready |= maker.make(batch, progress or _nothing)
+
+    def _expand(self, number: int, spec: Correlation) -> Arrays:
+        if not isinstance(spec, self._kinds):
+            return self._inner.take(spec).arrays
+        self._inner.take(Elsewhere())
+        if number not in self._ready:
+            raise CorrelationError(
+                f"correlation {number} ({type(spec).__name__}) was not prepared: what the parties make "
+                "themselves must be planned, see Provider.prepare"
+            )
+        return self._ready.pop(number)
+
+
+def _nothing(done: int, total: int) -> None:
+    """Shows no progress."""
