@@ -6,7 +6,8 @@ compute only the one of its bit b_i. The sender sees nothing but d = choice XOR 
 
 Words are uint64 arrays of the backend; bits of n OTs travel and are returned as a plane [1, ceil(n / 64)].
 Rounds and bits (n OTs of w-bit words): random 0 and 0; chosen 2 and n (1 + 2 w); 1-of-N 2 and n (log2 N + N w);
-products 1 and n w with random bits, 2 and n (1 + w) with chosen ones; AND triples 0 and 0.
+products 1 and n w with random bits, 2 and n (1 + w) with chosen ones; words by k-bit words 2 and
+n (k + k w - k (k - 1) / 2); AND triples 0 and 0.
 """
 
 from __future__ import annotations
@@ -122,29 +123,68 @@ def receive_one_of(source: CotReceiver, index: Array, count: int, bits: int) -> 
 
 
 def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) -> Array:
-    """Share of b_i x_i modulo 2^bits for words x [n]; b_i are the receiver's bits. One message of n words."""
-    backend, n = source.backend, len(x)
-    first, second = (key[:, 0] for key in send_random(source, n))
+    """Share of b_i x_i modulo 2^bits for words x [n], or [m, n]: m words for each bit; b_i are the receiver's.
+
+    One message of m n words.
+    """
+    backend, n = source.backend, x.shape[-1]
+    rows = x.reshape(-1, n)
+    first, second = (key.T for key in send_random(source, n, len(rows)))
     if chosen:
         flip = _words(backend, _told(source, TAG_CHOICE, n, 1), n)
         exchanged = (first ^ second) & (ZERO - flip)
         first, second = first ^ exchanged, second ^ exchanged
-    _tell(source, TAG_PRODUCTS, [x + first - second], bits)
-    return (ZERO - first) & _ones(bits)
+    _tell(source, TAG_PRODUCTS, list(rows + first - second), bits)
+    return ((ZERO - first) & _ones(bits)).reshape(x.shape)
 
 
 def receive_products(
-    source: CotReceiver, n: int, bits: int, choice: Array | None = None
+    source: CotReceiver, n: int, bits: int, choice: Array | None = None, rows: int | None = None
 ) -> tuple[Array, Array]:
-    """The bits b as a plane [1, W], random or as given, and this party's share [n] of b_i x_i."""
-    own, key = receive_random(source, n)
+    """The bits b as a plane [1, W], random or as given, and this party's share [n] (or [rows, n]) of b_i x_i."""
+    count = rows or 1
+    own, keys = receive_random(source, n, count)
     if choice is None:
         choice = own
     else:
         _send_planes(source, choice ^ own, n)
-    (correction,) = _hear(source, TAG_PRODUCTS, n, bits, 1)
-    share = key[:, 0] + (correction & (ZERO - _words(source.backend, choice, n)))
-    return choice, share & _ones(bits)
+    corrections = _hear(source, TAG_PRODUCTS, n, bits, count)
+    share = (keys.T + (corrections & (ZERO - _words(source.backend, choice, n)))) & _ones(bits)
+    return choice, share if rows else share[0]
+
+
+def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int) -> Array:
+    """Share of x_i y_i modulo 2^bits for words x [n]; y_i < 2^factor_bits are the receiver's.
+
+    One OT for each bit of y: bit k needs x modulo 2^(bits - k) only.
+    """
+    backend, n = source.backend, len(x)
+    keys = send_random(source, factor_bits * n)
+    flips = _told(source, TAG_CHOICE, n, factor_bits)
+    total, frames = backend.zeros(n), []
+    for k in range(factor_bits):
+        first, second = (key[k * n : (k + 1) * n, 0] for key in keys)
+        exchanged = (first ^ second) & (ZERO - _words(backend, flips[k : k + 1], n))
+        first, second = first ^ exchanged, second ^ exchanged
+        frames.append(frame(backend, _packed(backend, [x + first - second], bits - k)))
+        total = total - (first << np.uint64(k))
+    source.channel.send(TAG_PRODUCTS, frames)
+    return total & _ones(bits)
+
+
+def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits: int) -> Array:
+    """This party's share [n] of x_i y_i modulo 2^bits for its words y [n], of which the low `factor_bits` count."""
+    backend, n = source.backend, len(y)
+    own, keys = zip(*(receive_random(source, n) for _ in range(factor_bits)), strict=True)
+    planes = backend.to_planes(backend.xp.ascontiguousarray(y), factor_bits)
+    _send_planes(source, planes ^ backend.xp.concatenate(own), n)
+    sizes = [8 * word_count(n, bits - k) for k in range(factor_bits)]
+    total = backend.zeros(n)
+    for k, received in enumerate(source.channel.recv(TAG_PRODUCTS, sizes)):
+        correction = backend.unpack(backend.asarray(np.frombuffer(received, np.uint64)), bits - k, n)
+        wanted = ZERO - _words(backend, planes[k : k + 1], n)
+        total = total + ((keys[k][:, 0] + (correction & wanted)) << np.uint64(k))
+    return total & _ones(bits)
 
 
 # AND triples: Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1

@@ -1,0 +1,85 @@
+"""The maker of everything but matrix products, by oblivious transfer between the two parties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.prg import Prg
+from gpu_ss.provider.base import Progress
+from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.made import Arrays, Batch, Maker
+from gpu_ss.provider.ot import recipes
+from gpu_ss.provider.ot.exponential import exp_lookup
+from gpu_ss.provider.ot.jobs import Job, run
+from gpu_ss.provider.ot.pair import OtPair
+from gpu_ss.provider.ot.recipes import Kitchen, Made
+from gpu_ss.provider.ot.requests import Answers
+from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from gpu_ss.provider.specs.arithmetic import WrapProduct
+from gpu_ss.provider.specs.bits import (
+    AndMonomials,
+    BitProducts,
+    BitValues,
+    DigitMonomials,
+    NodeMonomials,
+    ViewPowers,
+)
+from gpu_ss.provider.specs.tables import ExpLookup
+from net.channel import Channel
+
+_RECIPES: dict[type[Correlation], Callable[..., Made]] = {
+    AndMonomials: recipes.and_monomials,
+    BitProducts: recipes.bit_products,
+    BitValues: recipes.bit_values,
+    DigitMonomials: recipes.digit_monomials,
+    ExpLookup: exp_lookup,
+    NodeMonomials: recipes.node_monomials,
+    ViewPowers: recipes.view_powers,
+    WrapProduct: recipes.wrap_product,
+}
+#: Words of correlations that are made side by side: more need fewer messages and more memory.
+WINDOW = 1 << 24
+
+
+class OtMaker(Maker):
+    """Correlations of bits, their products with numbers, and powers, made from silent OT in both directions."""
+
+    kinds = tuple(_RECIPES)
+
+    def __init__(self, rank: int, backend: Backend, pair: OtPair) -> None:
+        self._rank = rank
+        self._backend = backend
+        self._prg = Prg(backend)
+        self._answer = Answers(backend, pair)
+
+    def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
+        made: dict[int, Arrays] = {}
+        chosen = batch.of(self.kinds)
+        for window in _windows(chosen):
+            kitchen = Kitchen(self._rank, self._backend, self._prg, batch)
+            jobs = {number: Job(_RECIPES[type(spec)](kitchen, spec)) for number, spec in window.items()}
+            run(jobs.values(), self._answer)
+            made |= {number: job.result for number, job in jobs.items()}
+            progress(len(made), len(chosen))
+        return made
+
+
+def silent_pair(rank: int, backend: Backend, channel: Channel) -> OtPair:
+    """Silent OT in both directions over the parties' channel; nothing is sent before the first use."""
+    return OtPair(rank, backend, channel, SilentSender(backend, channel), SilentReceiver(backend, channel))
+
+
+def _windows(specs: dict[int, Correlation]) -> Iterator[dict[int, Correlation]]:
+    """Consecutive correlations of about WINDOW words."""
+    window: dict[int, Correlation] = {}
+    words = 0
+    for number, spec in specs.items():
+        size = sum(out.size for out in spec.outputs())
+        if window and words + size > WINDOW:
+            yield window
+            window, words = {}, 0
+        window[number] = spec
+        words += size
+    if window:
+        yield window

@@ -1,0 +1,221 @@
+"""How two parties make each kind of correlation from their shares of the masks, with oblivious transfer.
+
+A recipe is a generator (see `jobs`) that returns this party's arrays in the order of `spec.outputs()`. The masks
+are uniform and never opened here; of intermediate values nothing is opened but what `pair` opens under triples.
+Recipes start shared jobs for what several correlations need: the bits of a viewed mask, its powers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.backend.reference_circuits import and_subsets
+from gpu_ss.prg import Prg
+from gpu_ss.provider.made import Batch
+from gpu_ss.provider.ot import circuits
+from gpu_ss.provider.ot.jobs import Job, Shared, Work
+from gpu_ss.provider.ot.requests import Joint, Mux, Times, Value, Wrap
+from gpu_ss.provider.specs.arithmetic import WrapProduct
+from gpu_ss.provider.specs.bits import (
+    COLUMNS,
+    PAIRS,
+    ROWS,
+    AndMonomials,
+    BitProducts,
+    BitValues,
+    DigitMonomials,
+    MaskView,
+    NodeMonomials,
+    ViewPowers,
+    columns,
+    pair_differences,
+    words_of,
+)
+from gpu_ss.ring import Array, Ring
+
+#: This party's arrays of a correlation.
+Made = Work[Sequence[Array | None]]
+
+
+class Kitchen:
+    """What recipes work with: the batch's masks, and jobs that they share."""
+
+    def __init__(self, rank: int, backend: Backend, prg: Prg, batch: Batch) -> None:
+        self.rank = rank
+        self.backend = backend
+        self.batch = batch
+        self._prg = prg
+        self._shared = Shared()
+        self._degrees = _degrees(batch)
+
+    @property
+    def lead(self) -> np.uint64:
+        """All ones at rank 0."""
+        return np.uint64(0) if self.rank else ~np.uint64(0)
+
+    def fresh_plane(self, n: int) -> Array:
+        """Random bits for n elements: [1, W]."""
+        return self._prg.words((1, words_of(n)))
+
+    def planes_of(self, mask: int) -> Array:
+        """This party's share of a bit mask: [planes, words]."""
+        return self.batch.share(mask)
+
+    def number(self, view: MaskView) -> Job:
+        """Shares modulo 2^view.bits of a viewed mask: [n]."""
+        return self._shared.job((_number, view), lambda: _number(self, view))
+
+    def upper(self, mask: int, source: int, shift: int) -> Job:
+        """Shares of mask >> shift modulo 2^(source - shift)."""
+        return self._shared.job((_upper, mask, source, shift), lambda: _upper(self, mask, source, shift))
+
+    def bits(self, view: MaskView) -> Job:
+        """(planes [bits, W], the carry [W] of the sum of the parties' shares of `number`) of a viewed mask."""
+        return self._shared.job((_bits, view), lambda: _bits(self, view))
+
+    def powers(self, view: MaskView, ring: Ring, lift: bool) -> Job:
+        """Per case (see ViewPowers) the list v, v^2, ... modulo 2^w, up to the highest degree in the batch."""
+        degree = self._degrees[view, ring.bits, lift]
+        return self._shared.job((_powers, view, ring, lift), lambda: _powers(self, view, ring, lift, degree))
+
+
+# What several correlations need
+
+
+def _upper(kitchen: Kitchen, mask: int, source: int, shift: int) -> Work[Array]:
+    """Both shift their share; the carry from the bits dropped is added."""
+    share = Ring(source).reduce(kitchen.batch.share(mask)).reshape(-1)
+    ring = Ring(source - shift)
+    low = kitchen.backend.to_planes(Ring(shift).reduce(share), shift)
+    _, carry = yield from circuits.add(kitchen.lead, low, carry_out=True)
+    (carried,) = yield [Value(carry, int(share.size), ring)]
+    return ring.reduce((share >> np.uint64(shift)) + carried)
+
+
+def _number(kitchen: Kitchen, view: MaskView) -> Work[Array]:
+    backend = kitchen.backend
+    if view.shift:
+        a = yield kitchen.upper(view.a, view.source, view.shift)
+    else:
+        a = kitchen.batch.share(view.a).reshape(-1)
+    if view.form == PAIRS:
+        a = pair_differences(backend, a.reshape(-1, view.group))
+    elif view.form == COLUMNS:
+        a = columns(backend, a.reshape(-1, view.group))
+    elif view.form == ROWS:
+        a = a.reshape(-1, view.group) - kitchen.batch.share(view.b).reshape(-1, 1)
+    return Ring(view.bits).reduce(backend.xp.ascontiguousarray(a).reshape(-1))
+
+
+def _bits(kitchen: Kitchen, view: MaskView) -> Work[tuple[list[Array], Array]]:
+    share = yield kitchen.number(view)
+    planes = kitchen.backend.to_planes(share, view.bits)
+    return (yield from circuits.add(kitchen.lead, planes, carry_out=True))
+
+
+def _powers(kitchen: Kitchen, view: MaskView, ring: Ring, lift: bool, degree: int) -> Work[list[list[Array]]]:
+    found = [[case] for case in (yield from _cases(kitchen, view, ring, lift))]
+    for _ in range(1, degree):
+        requests = [Times(p[-1], None if len(p) == 1 else p[0], ring) for p in found]
+        for powers, answer in zip(found, (yield requests), strict=True):
+            powers.append(answer)
+    return found
+
+
+def _cases(kitchen: Kitchen, view: MaskView, ring: Ring, lift: bool) -> Work[list[Array]]:
+    """The viewed mask r in a ring; with `lift` as an integer, and again less 2^bits where its top bit is set."""
+    share = yield kitchen.number(view)
+    if not lift:
+        return [ring.reduce(share)]
+    planes, carry = yield kitchen.bits(view)
+    if ring.bits <= view.bits:
+        return [ring.reduce(share)] * 2
+    above = Ring(ring.bits - view.bits)
+    wrapped, top = yield [Value(carry, view.n, above), Value(planes[-1], view.n, above)]
+    size = np.uint64(view.bits)
+    whole = share - (wrapped << size)
+    return [ring.reduce(whole), ring.reduce(whole - (top << size))]
+
+
+def _degrees(batch: Batch) -> dict[tuple[MaskView, int, bool], int]:
+    """The highest power of each viewed mask that anything in the batch needs."""
+    found: dict[tuple[MaskView, int, bool], int] = {}
+    for spec in batch.specs.values():
+        if isinstance(spec, (ViewPowers, BitProducts)):
+            key = (spec.view, spec.bits, bool(spec.lift))
+            found[key] = max(found.get(key, 1), spec.degree)
+    return found
+
+
+def rescaled(kitchen: Kitchen, x: Array, ring: Ring, shift: int, out: Ring) -> Work[Array]:
+    """x / 2^shift in a larger ring than that leaves, to within one unit either way (`protocols.trunc`, T1).
+
+    Needs |x| < 2^(w - 2): then the biased shares wrapped exactly if one of them has its top bit set.
+    """
+    bias, left = 1 << (ring.bits - 2), ring.bits - shift
+    biased = ring.reduce(x + (np.uint64(bias) & kitchen.lead))
+    top = biased >> np.uint64(ring.bits - 1)
+    (both,) = yield [Joint(top, Ring(out.bits - left), 1)]
+    wrap = top - both
+    public = np.uint64(((1 if shift else 0) - (bias >> shift)) % 2**64) & kitchen.lead
+    return out.reduce((biased >> np.uint64(shift)) - (wrap << np.uint64(left)) + public)
+
+
+# The correlations
+
+
+def digit_monomials(kitchen: Kitchen, spec: DigitMonomials) -> Made:
+    planes, _ = yield kitchen.bits(spec.view)
+    xp = kitchen.backend.xp
+    products = yield from circuits.digit_products(xp, planes[:-1], spec.widths)
+    return [xp.stack([*products, planes[-1]])]
+
+
+def node_monomials(kitchen: Kitchen, spec: NodeMonomials) -> Made:
+    return (yield from _plane_products(kitchen, spec.mask, spec.subsets()))
+
+
+def and_monomials(kitchen: Kitchen, spec: AndMonomials) -> Made:
+    return (yield from _plane_products(kitchen, spec.mask, and_subsets(spec.fan_in)))
+
+
+def _plane_products(kitchen: Kitchen, mask: int, subsets: Sequence[int]) -> Made:
+    xp = kitchen.backend.xp
+    products = yield from circuits.subset_products(xp, list(kitchen.planes_of(mask)), subsets)
+    return [xp.stack(products)]
+
+
+def bit_values(kitchen: Kitchen, spec: BitValues) -> Made:
+    planes = kitchen.planes_of(spec.mask)
+    return [kitchen.backend.xp.stack((yield [Value(plane, spec.n, Ring(spec.bits)) for plane in planes]))]
+
+
+def view_powers(kitchen: Kitchen, spec: ViewPowers) -> Made:
+    xp, ring = kitchen.backend.xp, Ring(spec.bits)
+    cases = yield kitchen.powers(spec.view, ring, bool(spec.lift))
+    return [xp.stack([xp.stack(powers[: spec.degree]) for powers in cases])]
+
+
+def bit_products(kitchen: Kitchen, spec: BitProducts) -> Made:
+    """The bits themselves, and the bits times all powers of all cases at once."""
+    xp, ring, n = kitchen.backend.xp, Ring(spec.bits), spec.view.n
+    cases = yield kitchen.powers(spec.view, ring, bool(spec.lift))
+    words = xp.stack([power for powers in cases for power in powers[: spec.degree]])
+    rho = kitchen.planes_of(spec.mask)
+    asked = [Value(plane, n, ring) for plane in rho]
+    answers = yield [*asked, *(Mux(plane, words, ring) for plane in rho)]
+    out = kitchen.backend.empty((len(cases), spec.planes, spec.degree + 1, n))
+    for k in range(spec.planes):
+        out[:, k, 0] = answers[k]
+        out[:, k, 1:] = answers[spec.planes + k].reshape(len(cases), spec.degree, n)
+    return [out]
+
+
+def wrap_product(kitchen: Kitchen, spec: WrapProduct) -> Made:
+    """Both bits are fresh: rank 0's from its generator, rank 1's the choice bits of the OTs."""
+    own = kitchen.fresh_plane(spec.n)
+    ((plane, share),) = yield [Wrap(own, spec.n, Ring(spec.bits))]
+    return [plane, None, share] if kitchen.rank == 0 else [None, plane, share]
