@@ -31,10 +31,16 @@ class Batch:
 
     specs: Mapping[int, Correlation]
     own: Callable[[int, Correlation], Array | None]
+    #: Those that the maker is to make.
+    wanted: frozenset[int]
 
     def of(self, kinds: tuple[type[Correlation], ...]) -> dict[int, Correlation]:
-        """Those of some kinds."""
-        return {number: spec for number, spec in self.specs.items() if isinstance(spec, kinds)}
+        """Those of some kinds that are to be made."""
+        return {
+            number: self.specs[number]
+            for number in sorted(self.wanted)
+            if isinstance(self.specs[number], kinds)
+        }
 
     def part(self, number: int) -> Array | None:
         """This party's part of a mask of the batch (None: the other party's alone)."""
@@ -53,12 +59,16 @@ class Batch:
 class Maker(ABC):
     """One party's end of a way to make correlations of some kinds; both parties have the same ones in order."""
 
-    #: The correlations it makes.
+    #: The correlations it can make.
     kinds: tuple[type[Correlation], ...]
+
+    def accepts(self, spec: Correlation) -> bool:
+        """Whether it makes this one; else the makers after it are asked. From public figures only."""
+        return isinstance(spec, self.kinds)
 
     @abstractmethod
     def make(self, batch: Batch, progress: Progress) -> Mapping[int, Arrays]:
-        """This party's arrays of all correlations of `kinds` in the batch, by number. The parties talk here."""
+        """This party's arrays of the wanted correlations of a batch, by number. The parties talk here."""
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int | None:
         """See `Provider.hold`; None: not for this maker."""
@@ -93,7 +103,6 @@ class MadeProvider(Provider):
         super().__init__()
         self._inner = inner
         self._makers = makers
-        self._kinds = tuple(kind for maker in makers for kind in maker.kinds)
         self._ready: dict[int, Arrays] = {}
 
     def __repr__(self) -> str:
@@ -117,13 +126,22 @@ class MadeProvider(Provider):
 
     def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """Make the next correlations, together with the other party."""
-        self._inner.prepare([Elsewhere() if isinstance(spec, self._kinds) else spec for spec in specs])
-        batch = Batch({self.taken + k: spec for k, spec in enumerate(specs)}, self._inner.own)
+        makers = [self._maker(spec) for spec in specs]
+        self._inner.prepare(
+            [spec if maker is None else Elsewhere() for spec, maker in zip(specs, makers, strict=True)]
+        )
+        numbered = {self.taken + k: spec for k, spec in enumerate(specs)}
         for maker in self._makers:
-            self._ready |= maker.make(batch, progress or _nothing)
+            wanted = frozenset(n for n, chosen in zip(numbered, makers, strict=True) if chosen is maker)
+            if wanted:
+                self._ready |= maker.make(Batch(numbered, self._inner.own, wanted), progress or _nothing)
+
+    def _maker(self, spec: Correlation) -> Maker | None:
+        """The first one that makes this correlation; None: it comes from the inner provider."""
+        return next((maker for maker in self._makers if maker.accepts(spec)), None)
 
     def _expand(self, number: int, spec: Correlation) -> Arrays:
-        if not isinstance(spec, self._kinds):
+        if self._maker(spec) is None:
             return self._inner.take(spec).arrays
         self._inner.take(Elsewhere())
         if number not in self._ready:

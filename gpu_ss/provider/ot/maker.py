@@ -16,7 +16,14 @@ from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.ot.recipes import Kitchen, Made
 from gpu_ss.provider.ot.requests import Answers
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
-from gpu_ss.provider.specs.arithmetic import WrapProduct
+from gpu_ss.provider.specs.arithmetic import (
+    ColumnProduct,
+    Powers,
+    Product,
+    RowProduct,
+    RowSquareSum,
+    WrapProduct,
+)
 from gpu_ss.provider.specs.bits import (
     AndMonomials,
     BitProducts,
@@ -26,6 +33,7 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
 )
 from gpu_ss.provider.specs.tables import ExpLookup
+from gpu_ss.ring import WORD
 from net.channel import Channel
 
 _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
@@ -38,27 +46,46 @@ _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     ViewPowers: recipes.view_powers,
     WrapProduct: recipes.wrap_product,
 }
+#: Products element by element: up to which ring OT takes them, see `OtMaker`.
+_ELEMENTWISE: dict[type[Correlation], Callable[..., Made]] = {
+    ColumnProduct: recipes.column_product,
+    Powers: recipes.powers,
+    Product: recipes.product,
+    RowProduct: recipes.row_product,
+    RowSquareSum: recipes.row_square_sum,
+}
+_ALL = _RECIPES | _ELEMENTWISE
 #: Words of correlations that are made side by side: more need fewer messages and more memory.
 WINDOW = 1 << 24
 
 
 class OtMaker(Maker):
-    """Correlations of bits, their products with numbers, and powers, made from silent OT in both directions."""
+    """Correlations of bits, and products element by element, made from silent OT in both directions.
 
-    kinds = tuple(_RECIPES)
+    A product of w-bit numbers takes about w^2 / 8 bytes, a square half: less than encryption for small w, more for
+    large. So products in rings of more than `most_bits` are left to another maker.
+    """
 
-    def __init__(self, rank: int, backend: Backend, pair: OtPair) -> None:
+    kinds = (*_RECIPES, *_ELEMENTWISE)
+
+    def __init__(self, rank: int, backend: Backend, pair: OtPair, most_bits: int = WORD) -> None:
+        self._most_bits = most_bits
         self._rank = rank
         self._backend = backend
         self._prg = Prg(backend)
         self._answer = Answers(backend, pair)
+
+    def accepts(self, spec: Correlation) -> bool:
+        if type(spec) in _ELEMENTWISE:
+            return bool(spec.outputs()[0].bits <= self._most_bits)
+        return type(spec) in _RECIPES
 
     def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
         made: dict[int, Arrays] = {}
         chosen = batch.of(self.kinds)
         for window in _windows(chosen):
             kitchen = Kitchen(self._rank, self._backend, self._prg, batch)
-            jobs = {number: Job(_RECIPES[type(spec)](kitchen, spec)) for number, spec in window.items()}
+            jobs = {number: Job(_ALL[type(spec)](kitchen, spec)) for number, spec in window.items()}
             run(jobs.values(), self._answer)
             made |= {number: job.result for number, job in jobs.items()}
             progress(len(made), len(chosen))

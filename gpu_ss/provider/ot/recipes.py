@@ -14,11 +14,19 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.reference_circuits import and_subsets
 from gpu_ss.prg import Prg
+from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.made import Batch
 from gpu_ss.provider.ot import circuits
 from gpu_ss.provider.ot.jobs import Job, Shared, Work
 from gpu_ss.provider.ot.requests import Joint, Mux, Times, Value, Wrap
-from gpu_ss.provider.specs.arithmetic import WrapProduct
+from gpu_ss.provider.specs.arithmetic import (
+    ColumnProduct,
+    Powers,
+    Product,
+    RowProduct,
+    RowSquareSum,
+    WrapProduct,
+)
 from gpu_ss.provider.specs.bits import (
     COLUMNS,
     PAIRS,
@@ -219,3 +227,46 @@ def wrap_product(kitchen: Kitchen, spec: WrapProduct) -> Made:
     own = kitchen.fresh_plane(spec.n)
     ((plane, share),) = yield [Wrap(own, spec.n, Ring(spec.bits))]
     return [plane, None, share] if kitchen.rank == 0 else [None, plane, share]
+
+
+# Products element by element
+
+
+def product(kitchen: Kitchen, spec: Product) -> Made:
+    return (yield from _product(kitchen, spec.a, _flat(kitchen, spec.b), spec))
+
+
+def row_product(kitchen: Kitchen, spec: RowProduct) -> Made:
+    return (
+        yield from _product(kitchen, spec.a, kitchen.backend.xp.repeat(_flat(kitchen, spec.b), spec.n), spec)
+    )
+
+
+def column_product(kitchen: Kitchen, spec: ColumnProduct) -> Made:
+    return (
+        yield from _product(kitchen, spec.a, kitchen.backend.xp.tile(_flat(kitchen, spec.b), spec.rows), spec)
+    )
+
+
+def powers(kitchen: Kitchen, spec: Powers) -> Made:
+    ring, base = Ring(spec.bits), _flat(kitchen, spec.a)
+    found: list[Array] = []
+    while len(found) < spec.degree - 1:
+        (power,) = yield [Times(found[-1], base, ring) if found else Times(base, None, ring)]
+        found.append(power)
+    return [kitchen.backend.xp.stack(found)]
+
+
+def row_square_sum(kitchen: Kitchen, spec: RowSquareSum) -> Made:
+    (squares,) = yield [Times(_flat(kitchen, spec.a), None, Ring(spec.bits))]
+    return [squares.reshape(spec.rows, spec.n).sum(axis=1)]
+
+
+def _product(kitchen: Kitchen, a: int, factors: Array, spec: Correlation) -> Made:
+    (out,) = spec.outputs()
+    (found,) = yield [Times(_flat(kitchen, a), factors, Ring(out.bits))]
+    return [found.reshape(out.shape)]
+
+
+def _flat(kitchen: Kitchen, mask: int) -> Array:
+    return kitchen.batch.share(mask).reshape(-1)

@@ -15,7 +15,14 @@ from gpu_ss.provider.correlation import BitMask, Correlation, Dealing, Mask, com
 from gpu_ss.provider.made import MadeProvider, SeedProvider
 from gpu_ss.provider.ot.maker import OtMaker
 from gpu_ss.provider.ot.pair import OtPair
-from gpu_ss.provider.specs.arithmetic import WrapProduct
+from gpu_ss.provider.specs.arithmetic import (
+    ColumnProduct,
+    Powers,
+    Product,
+    RowProduct,
+    RowSquareSum,
+    WrapProduct,
+)
 from gpu_ss.provider.specs.bits import (
     COLUMNS,
     PAIRS,
@@ -153,6 +160,16 @@ def test_exponential(look_bits: int, bits: int) -> None:
     assert ((value * top - found[2]) % 2**bits == 0).all()
     rho = np.unpackbits(gate.view(np.uint8), bitorder="little")[:n].astype(int)
     assert ((found[3:] - found[:3] * rho) % 2**bits == 0).all()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 31, 64])
+def test_products_element_by_element(bits: int) -> None:
+    a, b = Mask((5, 7), bits), Mask((5, 7), bits)
+    check([a, b, Product(0, 1, 35, bits)])
+    check([a, Powers(0, 35, 4, bits)])
+    check([a, RowSquareSum(0, 5, 7, bits)])
+    check([a, Mask((5,), bits), RowProduct(0, 1, 5, 7, bits)])
+    check([a, Mask((7,), bits), ColumnProduct(0, 1, 5, 7, bits)])
 
 
 def test_what_was_not_planned_together_is_refused() -> None:

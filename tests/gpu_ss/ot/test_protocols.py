@@ -1,0 +1,65 @@
+"""Protocols with correlations made by the two parties alone: the same results as with a dealer's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.party import Party
+from gpu_ss.plan import make_plan
+from gpu_ss.prg import fresh_key
+from gpu_ss.provider.base import Provider
+from gpu_ss.provider.made import MadeProvider, SeedProvider
+from gpu_ss.provider.ot.maker import OtMaker
+from gpu_ss.provider.ot.pair import OtPair
+from gpu_ss.simulate import simulate
+from net import Channel
+from tests.support.ot import DealtReceiver, DealtSender
+from tests.support.protocols import host
+from tests.support.runs import RUNS_BY_NAME, N
+
+#: Weights that are opened under a mask, and products of matrices, are not made by OT.
+NAMES = [name for name in RUNS_BY_NAME if name not in ("weights", "affine", "matmul")]
+
+
+def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
+    """Nothing from a dealer: masks from an own seed, the rest by OT (OTs have their own tests)."""
+    pair = OtPair(
+        rank,
+        backend,
+        channel,
+        DealtSender(backend, channel, 1 + rank),
+        DealtReceiver(backend, channel, 2 - rank),
+    )
+    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)])
+
+
+def clear(simulation: Any) -> Any:
+    left, right = (found[-1] if isinstance(found, list) else found for found in simulation.results)
+    if hasattr(left, "planes"):
+        return host(left.planes) ^ host(right.planes)
+    return left.ring.signed(left.ring.reduce(host(left.data) + host(right.data))) / 2.0**left.frac_bits
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_with_a_dealer(name: str) -> None:
+    x = np.random.default_rng(5).normal(0, 3, N)
+
+    def prepared(party: Party) -> Any:
+        plan = make_plan(party.rank, lambda p: RUNS_BY_NAME[name](p, x))
+        party.provider.prepare(plan.specs)
+        before = party.channel.traffic.report()
+        found = RUNS_BY_NAME[name](party, x)
+        sent = (party.channel.traffic.report() - before).rounds
+        assert sent == plan.rounds, "the online phase is the same"
+        return found
+
+    found = clear(simulate(prepared, extend=alone))
+    expected = clear(simulate(lambda party: RUNS_BY_NAME[name](party, x)))
+    if found.dtype == np.uint64:
+        assert np.array_equal(found, expected)
+    else:  # both round by up to a unit of the scale in each of a few truncations, the exponential to 2^-13
+        np.testing.assert_allclose(found, expected, atol=8 * 2.0**-12, rtol=2.0**-12)
