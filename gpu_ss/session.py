@@ -1,4 +1,6 @@
-"""From open channels to a party: both ranks fetch their keys from the dealer under one session name.
+"""From open channels to a party, with a dealer or without.
+
+With one, both ranks fetch their keys from it under one session name; without, each draws its own.
 
     with joined(rank, channel_to_the_other_party, open_dealer) as party:
         ...                                             # protocols
@@ -16,9 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from gpu_ss.backend import Backend, get_backend
 from gpu_ss.party import Party
-from gpu_ss.prg import Prg
+from gpu_ss.prg import Prg, fresh_key
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.dealer import SESSION_BYTES, ClientProvider, StreamProvider, request_key
+from gpu_ss.provider.made import SeedProvider
 from net import Agreement, Channel, handshake
 
 PROTOCOL_VERSION = 1
@@ -47,29 +50,37 @@ def dealer_agreement() -> Agreement:
 def joined(
     rank: int,
     channel: Channel,
-    open_dealer: Opener,
+    open_dealer: Opener | None,
     backend: str | Backend = "auto",
     material_limit: int = MATERIAL_LIMIT,
     extend: Extension | None = None,
 ) -> Iterator[Party]:
-    """A party on an open session with the other one, with correlations from a dealer.
+    """A party on an open session with the other one, with correlations from a dealer, or (None) without one.
 
-    `extend` puts another provider before the dealer's; both parties give the same kind.
+    `extend` puts another provider before that of the dealer, or of masks only; both parties give the same kind.
     """
     device = get_backend(backend) if isinstance(backend, str) else backend
     with ExitStack() as stack:
-        if rank == 0:
-            name = secrets.token_bytes(SESSION_BYTES)
-            with open_dealer() as dealer:
-                key = _key(dealer, name)
-            channel.send("session", [name], round=False)
-            provider: ClientProvider | StreamProvider = ClientProvider(device, key)
-        else:
-            (frame,) = channel.recv("session", [SESSION_BYTES], round=False)
-            dealer = stack.enter_context(open_dealer())
-            provider = StreamProvider(device, _key(dealer, bytes(frame)), dealer, material_limit)
+        provider: Provider = SeedProvider(rank, device, fresh_key())
+        if open_dealer is not None:
+            provider = _dealt(rank, device, channel, open_dealer, material_limit, stack)
         source = extend(rank, device, channel, provider) if extend else provider
         yield Party(rank, device, source, channel, Prg(device))
+
+
+def _dealt(
+    rank: int, backend: Backend, channel: Channel, open_dealer: Opener, limit: int, stack: ExitStack
+) -> Provider:
+    """The dealer's provider; rank 1's channel to it stays open as long as the stack."""
+    if rank == 0:
+        name = secrets.token_bytes(SESSION_BYTES)
+        with open_dealer() as dealer:
+            key = _key(dealer, name)
+        channel.send("session", [name], round=False)
+        return ClientProvider(backend, key)
+    (frame,) = channel.recv("session", [SESSION_BYTES], round=False)
+    dealer = stack.enter_context(open_dealer())
+    return StreamProvider(backend, _key(dealer, bytes(frame)), dealer, limit)
 
 
 def _key(dealer: Channel, name: bytes) -> bytes:

@@ -11,6 +11,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.made import Arrays, Batch, MadeProvider, Maker
+from gpu_ss.provider.ot.maker import OtMaker, silent_pair
 from gpu_ss.provider.specs.arithmetic import (
     ColumnProduct,
     Powers,
@@ -65,6 +66,8 @@ _ELEMENTWISE: dict[type[Correlation], Callable[..., Asking]] = {
     RowProduct: _row_product,
     ColumnProduct: _column_product,
 }
+#: Rings in which products element by element are cheaper by oblivious transfer than by encryption.
+OT_BITS = 48
 #: The correlations made here.
 HANDLED: tuple[type[Correlation], ...] = (*_ELEMENTWISE, WeightProduct)
 
@@ -145,6 +148,13 @@ def with_products(rank: int, backend: Backend, channel: Channel, inner: Provider
     """The provider of one party of a session: sends or receives the public keys (`gpu_ss.session.Extension`)."""
     products = (ClientProducts, ServerProducts)[rank](backend, channel)
     return MadeProvider(inner, [ProductMaker(backend, products)])
+
+
+def two_party(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
+    """The same without a dealer: what is not a product of masks comes from oblivious transfer."""
+    products = (ClientProducts, ServerProducts)[rank](backend, channel)
+    bits = OtMaker(rank, backend, silent_pair(rank, backend, channel), OT_BITS)
+    return MadeProvider(inner, [bits, ProductMaker(backend, products)])
 
 
 def _by_mask(batch: Batch) -> list[dict[int, WeightProduct]]:

@@ -63,6 +63,10 @@ Products = Annotated[
     str | None,
     typer.Option(help="Who makes the products' correlations: dealer, or he (homomorphic encryption)."),
 ]
+Trust = Annotated[
+    str | None,
+    typer.Option(help="Who makes the correlations: dealer, or two-party (client and server alone)."),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text; repeat for a batch.")]
@@ -98,9 +102,9 @@ def demo(
     text: Texts = None,
     task: TaskName = None,
     backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
-    trust: Annotated[str, typer.Option(help="Who makes the correlations: dealer.")] = "dealer",
+    trust: Annotated[str, typer.Option(help="Who makes the correlations: dealer, or two-party.")] = "dealer",
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
-    products: Annotated[str, typer.Option(help="dealer, or he: the two parties by encryption.")] = "dealer",
+    products: Products = None,
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -159,6 +163,7 @@ def serve(
     allow: Allow = None,
     model: Model = None,
     task: TaskName = None,
+    trust: Trust = None,
     weights: Weights = None,
     products: Products = None,
     backend: BackendName = None,
@@ -183,6 +188,7 @@ def query(
         str | None, typer.Option(help="Folder or hub name with the tokenizer (and config).")
     ] = None,
     compare: Annotated[bool, typer.Option(help="Also run --model in clear here and compare.")] = False,
+    trust: Trust = None,
     weights: Weights = None,
     backend: BackendName = None,
     pad_to: PadTo = None,
@@ -206,14 +212,15 @@ def plan(
     task: TaskName = None,
     batch: Annotated[int, typer.Option(help="Texts per query.")] = 1,
     length: Annotated[int, typer.Option(help="Padded tokens per text.")] = 128,
+    trust: Trust = None,
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
-    products: Annotated[str, typer.Option(help="dealer, or he: the two parties by encryption.")] = "dealer",
+    products: Products = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
     from transformer.model import PrivateModel
 
-    chosen = _settings(None, {"model": model, "task": task, "weights": weights, "products": products})
+    chosen = _settings(None, locals())
     loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
     found = loaded.plan(batch, length)
     if as_json:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.session import Opener, joined
-from net import handshake
+from net import ProtocolError, handshake
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
 from transformer.inference import Tokens, infer
@@ -29,6 +29,7 @@ from transformer.session import (
     say,
 )
 from transformer.setup import from_words, nothing, set_up
+from transformer.terms import TrustMode
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,24 @@ class Client:
     def __init__(
         self,
         server: Opener,
-        dealer: Opener,
+        dealer: Opener | None,
         backend: str = "auto",
         own_model: PrivateModel | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        """`own_model`: this side's copy of the model, needed when the server's weights are public."""
+        """`dealer`: None for a session of the two parties alone; the server must be set up for the same.
+        `own_model`: this side's copy of the model, needed when the server's weights are public."""
+        trust: TrustMode = "two-party" if dealer is None else "dealer"
         self._progress = progress
         self._clock = Clock()
         with ExitStack() as stack:
             self._server = stack.enter_context(server())
-            handshake(self._server, agreement())
+            handshake(self._server, agreement(trust))
             self.card = hear(self._server, "card", ModelCard)
+            if self.card.terms.trust != trust:
+                raise ProtocolError(
+                    f"the server agreed to trust {trust!r} and states {self.card.terms.trust!r}"
+                )
             self._party = stack.enter_context(
                 joined(0, self._server, dealer, backend, extend=self.card.terms.extension)
             )

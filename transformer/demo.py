@@ -1,4 +1,4 @@
-"""`fastlmpi demo`: client, server and dealer as three processes on this machine."""
+"""`fastlmpi demo`: client, server and (with trust in one) dealer as processes on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from net import PeerGone, Program, generate, launch
 from transformer import hf
 from transformer.client import check_texts
-from transformer.errors import UnsupportedModel
 from transformer.programs import run_query
 from transformer.results import Result
 from transformer.settings import Settings, load_settings
@@ -32,16 +31,21 @@ def run_demo(
     backend: str,
     trust: str,
     weights: str,
-    products: str,
+    products: str | None,
     pad_to: int | None,
     quiet: bool,
 ) -> Result:
-    """Launch dealer and server, be the client, and compare with the clear-text model."""
-    if trust != "dealer":
-        raise UnsupportedModel(f"trust {trust!r} is not built; use --trust dealer")
+    """Launch server and dealer, be the client, and compare with the clear-text model."""
     check_texts(texts or TEXTS)
     folder = str(hf.find_model(model).path)
-    chosen = {"model": folder, "task": task, "backend": backend, "weights": weights, "products": products}
+    chosen = {
+        "model": folder,
+        "task": task,
+        "backend": backend,
+        "trust": trust,
+        "weights": weights,
+        "products": products,
+    }
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
         keys = Path(scratch) / "keys"
@@ -52,16 +56,20 @@ def run_demo(
 
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
+    argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
+    for name in ("model", "task", "trust", "weights", "products"):
+        argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
+    dealt = chosen["trust"] == "dealer"
     dealer_argv = [*_command("dealer"), *common, "--dealer", "tcp://127.0.0.1:*"]
-    with launch([Program("dealer", dealer_argv)], timeout_s=RUN_TIMEOUT_S) as running:
-        dealer = running.wait_ready("dealer", START_TIMEOUT_S)["address"]
-        argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*", "--dealer", dealer]
-        argv += ["--model", str(chosen["model"]), "--weights", str(chosen["weights"])]
-        argv += ["--products", str(chosen["products"])]
-        argv += ["--task", str(chosen["task"])] if chosen["task"] else []
+    first = [Program("dealer", dealer_argv)] if dealt else []
+    with launch(first, timeout_s=RUN_TIMEOUT_S) as running:
+        found = dict(chosen)
+        if dealt:
+            found["dealer"] = running.wait_ready("dealer", START_TIMEOUT_S)["address"]
+            argv += ["--dealer", str(found["dealer"])]
         running.start(Program("server", argv))
-        server = running.wait_ready("server", START_TIMEOUT_S)["address"]
-        settings: Settings = load_settings(None, {**chosen, "server": server, "dealer": dealer})
+        found["server"] = running.wait_ready("server", START_TIMEOUT_S)["address"]
+        settings: Settings = load_settings(None, found)
         try:
             return run_query(settings, texts, True, pad_to, quiet)
         except PeerGone:

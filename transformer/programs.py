@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gpu_ss.backend import get_backend
 from gpu_ss.errors import SharingError
-from net import Channel, Listener, NetError, connect, report_ready
+from gpu_ss.session import Opener
+from net import Channel, KeyPair, Listener, NetError, connect, report_ready
 from transformer import hf
 from transformer.client import Client, check_texts, load_tokenizer, tokenize
 from transformer.dealer import Dealer
@@ -44,13 +45,12 @@ def run_dealer(settings: Settings, once: bool) -> None:
 
 def run_server(settings: Settings, once: bool) -> None:
     """The server: loads its model, then one session after the other."""
-    keys, peers, dealer_key = settings.own_keys("server"), settings.clients(), settings.peer_key("dealer")
+    keys, peers = settings.own_keys("server"), settings.clients()
+    open_dealer = _dealer_opener(settings, keys)
     model = PrivateModel.load(settings.model, settings.task, settings.terms)
-    _log(f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}")
-
-    def open_dealer() -> Channel:
-        return connect(settings.dealer, keys, dealer_key, settings.zmq)
-
+    _log(
+        f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}, trust {settings.trust}"
+    )
     server = Server(model, open_dealer, settings.backend, settings.material_limit_mb << 20, log=_log)
     with Listener(settings.server, keys, peers, settings.zmq) as listener:
         _announce("server", listener.address)
@@ -77,20 +77,25 @@ def run_query(
 ) -> Result:
     """The client: one session with one query."""
     keys = settings.own_keys("client")
-    server_key, dealer_key = settings.peer_key("server"), settings.peer_key("dealer")
+    server_key = settings.peer_key("server")
 
     def open_server() -> Channel:
         return connect(settings.server, keys, server_key, settings.zmq)
 
-    def open_dealer() -> Channel:
-        return connect(settings.dealer, keys, dealer_key, settings.zmq)
+    return ask(open_server, _dealer_opener(settings, keys), settings, texts, compare, pad_to, quiet)
 
-    return ask(open_server, open_dealer, settings, texts, compare, pad_to, quiet)
+
+def _dealer_opener(settings: Settings, keys: KeyPair) -> Opener | None:
+    """How to reach the dealer, if there is one."""
+    if settings.trust == "two-party":
+        return None
+    dealer_key = settings.peer_key("dealer")
+    return lambda: connect(settings.dealer, keys, dealer_key, settings.zmq)
 
 
 def ask(
-    open_server: Callable[[], Channel],
-    open_dealer: Callable[[], Channel],
+    open_server: Opener,
+    open_dealer: Opener | None,
     settings: Settings,
     texts: Sequence[str],
     compare: bool,

@@ -107,7 +107,7 @@ class Result:
             "rounds": report.rounds,
             "weights": self.terms.weights,
             "products": self.terms.products,
-            "trust": "dealer",
+            "trust": self.terms.trust,
             "backend": self.backend,
         }
         return result
@@ -150,9 +150,12 @@ class Result:
     def _costs(self) -> Table:
         report = self.answer.report
         table = Table(
-            title=f"Cost ({self.backend}, dealer, weights {self.terms.weights}, products by {self.terms.products})"
+            title=f"Cost ({self.backend}, trust {self.terms.trust}, weights {self.terms.weights}, "
+            f"products by {self.terms.products})"
         )
-        for name in ("phase", "seconds", "client sent", "client received", "dealer to server", "rounds"):
+        dealt = self.terms.trust == "dealer"
+        columns = ["phase", "seconds", "client sent", "client received", "rounds"]
+        for name in [*columns[:-1], "dealer to server", columns[-1]] if dealt else columns:
             table.add_column(name, justify="left" if name == "phase" else "right")
         rows = [
             ("set-up (once)", report.setup_s, report.setup, None),
@@ -160,14 +163,9 @@ class Result:
             ("online", report.online_s, report.online, None),
         ]
         for name, seconds, traffic, dealer in rows:
-            table.add_row(
-                name,
-                f"{seconds:.2f}",
-                megabytes(traffic.sent.bytes),
-                megabytes(traffic.received.bytes),
-                "" if dealer is None else megabytes(dealer),
-                str(traffic.rounds) if name == "online" else "",
-            )
+            row = [name, f"{seconds:.2f}", megabytes(traffic.sent.bytes), megabytes(traffic.received.bytes)]
+            row += ["" if dealer is None else megabytes(dealer)] if dealt else []
+            table.add_row(*row, str(traffic.rounds) if name == "online" else "")
         return table
 
 

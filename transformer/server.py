@@ -26,12 +26,12 @@ from transformer.setup import from_words, set_up
 
 
 class Server:
-    """A model and where its dealer is. `serve` one client's session after the other."""
+    """A model, and where its dealer is (None: there is none). `serve` one client's session after the other."""
 
     def __init__(
         self,
         model: PrivateModel,
-        dealer: Opener,
+        dealer: Opener | None,
         backend: str = "auto",
         material_limit_bytes: int = MATERIAL_LIMIT,
         progress: Progress = no_progress,
@@ -47,8 +47,8 @@ class Server:
     def serve(self, channel: Channel) -> int:
         """One session, to its end. Returns the number of queries answered."""
         with channel, telling_why(channel):
-            handshake(channel, agreement())
             card = self._model.card
+            handshake(channel, agreement(card.terms.trust))
             say(channel, "card", card)
             with joined(1, channel, self._dealer, self._backend, self._limit, card.terms.extension) as party:
                 return self._answer_all(party, self._set_up(party, card), card)

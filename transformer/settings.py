@@ -11,11 +11,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
-from transformer.terms import ProductsMode, Terms, WeightsMode
+from transformer.terms import ProductsMode, Terms, TrustMode, WeightsMode
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -30,7 +30,8 @@ class Settings(BaseModel):
     keys: folder with this party's ROLE.key and the peers' .pub files. server, dealer: addresses, for those who
     connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
-    model). weights: private, released-table or public; products: dealer or he; see terms.py. recv_timeout_s:
+    model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; see
+    terms.py. recv_timeout_s:
     how long to wait for a sign of life of a peer that neither speaks nor hangs up. material_limit_mb: how much
     of a query's correlations the server keeps in memory before it starts.
     """
@@ -43,8 +44,9 @@ class Settings(BaseModel):
     allow: tuple[Path, ...] = ()
     model: str | None = None
     task: Literal["features", "embedding", "classification", "masked-lm"] | None = None
+    trust: TrustMode = "dealer"
     weights: WeightsMode = "private"
-    products: ProductsMode = "dealer"
+    products: ProductsMode | None = None
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
@@ -54,7 +56,13 @@ class Settings(BaseModel):
     @property
     def terms(self) -> Terms:
         """What the server offers, or the client accepts."""
-        return Terms(weights=self.weights, products=self.products)
+        products = self.products or ("he" if self.trust == "two-party" else "dealer")
+        return Terms(trust=self.trust, weights=self.weights, products=products)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        _ = self.terms
+        return self
 
     @property
     def zmq(self) -> ZmqSettings:
@@ -102,6 +110,6 @@ def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "trust"
         known = ", ".join(Settings.model_fields)
         raise SettingsError(f"setting {where!r}: {first['msg'].lower()}. Known settings: {known}") from None

@@ -1,14 +1,15 @@
-"""What a session runs under besides the model: who holds the weights, who makes the products."""
+"""What a session runs under besides the model: who is trusted, who holds the weights, who makes the products."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.session import Extension
 
+TrustMode = Literal["dealer", "two-party"]
 WeightsMode = Literal["private", "released-table", "public"]
 ProductsMode = Literal["dealer", "he"]
 
@@ -18,17 +19,29 @@ TABLE = "embedding"  # the tensor that `released-table` gives away
 class Terms(BaseModel):
     """The server states them in its model card; both parties plan and run by them.
 
+    trust: who makes the correlations. `dealer`: a third process that colludes with neither party. `two-party`:
+    client and server alone, by homomorphic encryption and oblivious transfer.
     weights: `private`: they stay with the server. `released-table`: but the client gets the token embedding
     table (not positions, nor anything else) and looks its tokens up by itself, which saves the largest product
     of a query. `public`: both sides hold the model, only the input is private.
     products: who makes the correlations of multiplications. `dealer`; or `he`, the two parties alone by
     homomorphic encryption: then weights are not even sent masked, and the dealer supplies masks and bits only.
+    Without a dealer it is `he`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    trust: TrustMode = "dealer"
     weights: WeightsMode = "private"
     products: ProductsMode = "dealer"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Terms:
+        if self.trust == "two-party" and self.products != "he":
+            raise ValueError(
+                "without a dealer (trust two-party) products are made by encryption (products he)"
+            )
+        return self
 
     @property
     def public(self) -> bool:
@@ -38,6 +51,8 @@ class Terms(BaseModel):
     @property
     def not_dealt(self) -> tuple[type[Correlation], ...]:
         """The correlations that do not come from the dealer."""
+        if self.trust == "two-party":
+            return (Correlation,)
         if self.products == "dealer":
             return ()
         from he_bridge.provider import HANDLED
@@ -46,12 +61,12 @@ class Terms(BaseModel):
 
     @property
     def extension(self) -> Extension | None:
-        """The provider these terms put before the dealer's."""
+        """The provider these terms put before the one of masks."""
         if self.products == "dealer":
             return None
-        from he_bridge.provider import with_products
+        from he_bridge.provider import two_party, with_products
 
-        return with_products
+        return two_party if self.trust == "two-party" else with_products
 
     def released(self, name: str) -> bool:
         """Whether the server gives this tensor to the client."""

@@ -154,7 +154,11 @@ def _degrees(batch: Batch) -> dict[tuple[MaskView, int, bool], int]:
     for spec in batch.specs.values():
         if isinstance(spec, (ViewPowers, BitProducts)):
             key = (spec.view, spec.bits, bool(spec.lift))
-            found[key] = max(found.get(key, 1), spec.degree)
+        elif isinstance(spec, Powers):
+            key = (MaskView(spec.a, spec.n, spec.bits, spec.bits), spec.bits, False)
+        else:
+            continue
+        found[key] = max(found.get(key, 1), spec.degree)
     return found
 
 
@@ -249,12 +253,10 @@ def column_product(kitchen: Kitchen, spec: ColumnProduct) -> Made:
 
 
 def powers(kitchen: Kitchen, spec: Powers) -> Made:
-    ring, base = Ring(spec.bits), _flat(kitchen, spec.a)
-    found: list[Array] = []
-    while len(found) < spec.degree - 1:
-        (power,) = yield [Times(found[-1], base, ring) if found else Times(base, None, ring)]
-        found.append(power)
-    return [kitchen.backend.xp.stack(found)]
+    """A view of the whole mask: so its powers are made once, also if bits are multiplied by them."""
+    view = MaskView(spec.a, spec.n, spec.bits, spec.bits)
+    (found,) = yield kitchen.powers(view, Ring(spec.bits), False)
+    return [kitchen.backend.xp.stack(found[1 : spec.degree])]
 
 
 def row_square_sum(kitchen: Kitchen, spec: RowSquareSum) -> Made:
