@@ -24,6 +24,7 @@ import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.cost import Cost
+from gpu_ss.economy import Economy
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
 from gpu_ss.ring import Array, Ring, wire_bytes
@@ -177,6 +178,11 @@ class Party:
     def lead(self) -> np.uint64:
         """All ones at rank 0, zero at rank 1: the party that adds public terms."""
         return np.uint64(0xFFFFFFFFFFFFFFFF if self.rank == 0 else 0)
+
+    @property
+    def economy(self) -> Economy:
+        """What this session's correlations cost: protocols shape themselves by it."""
+        return self.provider.economy
 
     def run(self, steps: Steps[T]) -> T:
         """Execute a protocol to its end, one exchange per round."""

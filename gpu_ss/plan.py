@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_ss.backend.null import NullArray, NullBackend
+from gpu_ss.economy import DEALT, Economy
 from gpu_ss.party import Party, Round
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
@@ -78,8 +79,9 @@ class Plan:
 class PlanProvider(Provider):
     """Notes what is taken and gives shapes."""
 
-    def __init__(self, rank: int, plan: Plan) -> None:
+    def __init__(self, rank: int, plan: Plan, economy: Economy) -> None:
         super().__init__()
+        self.economy = economy
         self._next = plan.first
         self._rank = rank
         self._plan = plan
@@ -97,10 +99,12 @@ class PlanProvider(Provider):
 class PlanningParty(Party):
     """A party whose rounds are counted instead of sent."""
 
-    def __init__(self, rank: int, plan: Plan) -> None:
+    def __init__(self, rank: int, plan: Plan, economy: Economy) -> None:
         backend = NullBackend()
         no_channel: Any = None
-        super().__init__(rank, backend, PlanProvider(rank, plan), no_channel, Prg(backend, bytes(32)))
+        super().__init__(
+            rank, backend, PlanProvider(rank, plan, economy), no_channel, Prg(backend, bytes(32))
+        )
         self.plan = plan
 
     def exchange(self, request: Round) -> list[Array]:
@@ -108,8 +112,8 @@ class PlanningParty(Party):
         return [NullArray(item.shape) for item in request.items]
 
 
-def make_plan(rank: int, run: Callable[[Party], Any], first: int = 0) -> Plan:
-    """The plan of `run`, which gets a party that holds shapes only."""
+def make_plan(rank: int, run: Callable[[Party], Any], first: int = 0, economy: Economy = DEALT) -> Plan:
+    """The plan of `run`, which gets a party that holds shapes only. `economy`: that of the session's provider."""
     plan = Plan(first)
-    run(PlanningParty(rank, plan))
+    run(PlanningParty(rank, plan, economy))
     return plan

@@ -66,7 +66,10 @@ def plan_inference(rank: int, numbers: Numbers, request: Request, terms: Terms, 
     setup_plan = plan_setup(rank, numbers, terms)
     model = setup_plan.model
     plan = make_plan(
-        rank, lambda party: party.run(_forward(party, model, request, None)), setup_plan.plan.taken
+        rank,
+        lambda party: party.run(_forward(party, model, request, None)),
+        setup_plan.plan.taken,
+        terms.economy,
     )
     return plan.moved(first)
 
@@ -83,7 +86,9 @@ def plan_setup(rank: int, numbers: Numbers, terms: Terms) -> SetupPlan:
     """What setting up a session takes."""
     made: list[Encoder] = []
 
-    plan = make_plan(rank, lambda party: made.append(set_up(party, numbers, shapes(terms), terms)))
+    plan = make_plan(
+        rank, lambda party: made.append(set_up(party, numbers, shapes(terms), terms)), economy=terms.economy
+    )
     return SetupPlan(plan, made[0])
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from gpu_ss.economy import ALONE, DEALT, Economy
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.session import Extension
 
@@ -67,6 +68,11 @@ class Terms(BaseModel):
         from he_bridge.provider import two_party, with_products
 
         return two_party if self.trust == "two-party" else with_products
+
+    @property
+    def economy(self) -> Economy:
+        """What correlations cost under these terms."""
+        return ALONE if self.trust == "two-party" else DEALT
 
     def released(self, name: str) -> bool:
         """Whether the server gives this tensor to the client."""

@@ -1,8 +1,9 @@
 """Maximum and argmax over the last axis, exact, by a tournament of groups.
 
 One opening of a group's values gives all their pairwise differences under known masks, so every pair of a
-group is compared at once; the winner is the value whose comparisons all hold (ties: the first). Groups of
-8 (16 in the last level) make two levels of rows of up to 128, three of up to 1024.
+group is compared at once; the winner is the value whose comparisons all hold (ties: the first). With a dealer,
+groups of 8 (16 in the last level) make two levels of rows of up to 128, three of up to 1024; two parties alone
+take groups of 4 (8), one level more and half the comparisons.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from math import prod
 import numpy as np
 
 from gpu_ss.cost import FREE, Cost, opening
+from gpu_ss.economy import DEALT, Economy
 from gpu_ss.party import Party, Round, Steps, protocol
 from gpu_ss.protocols.boolean import and_planes, and_planes_cost, inverted
 from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
@@ -22,15 +24,13 @@ from gpu_ss.provider.specs.bits import COLUMNS, PAIRS, MaskView, columns, pair_d
 from gpu_ss.ring import WORD, Array, Ring
 from gpu_ss.values import AShare, BShare
 
-GROUP, LAST_GROUP = 8, 16
 
-
-def group_sizes(n: int) -> list[int]:
+def group_sizes(n: int, economy: Economy = DEALT) -> list[int]:
     """The group size of each level for rows of n."""
     sizes = []
-    while n > LAST_GROUP:
-        sizes.append(GROUP)
-        n = -(-n // GROUP)
+    while n > economy.last_group:
+        sizes.append(economy.group)
+        n = -(-n // economy.group)
     return [*sizes, n] if n > 1 else sizes
 
 
@@ -73,7 +73,7 @@ def tournament(party: Party, opened: Opened, n: int, drop: int = 0) -> Steps[ASh
     """
     rows = opened.shape[0]
     while True:
-        group = group_sizes(n)[0]
+        group = group_sizes(n, party.economy)[0]
         best = yield from _level(party, opened, group, drop)
         n = -(-n // group)
         if n == 1:
@@ -82,15 +82,15 @@ def tournament(party: Party, opened: Opened, n: int, drop: int = 0) -> Steps[ASh
         (opened,) = yield from open_masked.steps(party, padded_rows(party, best.reshape(rows, n)), tag="max")
 
 
-def padded_width(n: int) -> int:
+def padded_width(n: int, economy: Economy = DEALT) -> int:
     """Row length the first level works on: a multiple of its group size."""
-    sizes = group_sizes(n)
+    sizes = group_sizes(n, economy)
     return -(-n // sizes[0]) * sizes[0] if sizes else n
 
 
 def padded_rows(party: Party, x: AShare) -> AShare:
     """Rows filled up with copies of their last value: they never win against it."""
-    missing = padded_width(x.shape[1]) - x.shape[1]
+    missing = padded_width(x.shape[1], party.economy) - x.shape[1]
     if not missing:
         return x
     return x.map(lambda data: party.backend.xp.concatenate([data, *[data[:, -1:]] * missing], axis=1))

@@ -12,14 +12,17 @@ R4 is the shape (digits of 4 bits, nodes of 4), R8 is (8, 8); `shape_for` picks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
+from math import prod
 
 import numpy as np
 
 from gpu_ss.backend.reference_circuits import node_inputs, node_subsets
 from gpu_ss.cost import Cost, opening
+from gpu_ss.economy import DEALT, Economy
 from gpu_ss.party import Item, Party, Round, Steps, protocol
 from gpu_ss.protocols.io import Opened, open_masked
 from gpu_ss.provider.correlation import BitMask
@@ -94,18 +97,60 @@ ONE_LEVEL_BITS = 40
 
 
 @lru_cache(maxsize=1024)
-def shape_for(bits: int, thresholds: int = 1, few: bool = False) -> TreeShape:
+def shape_for(bits: int, thresholds: int = 1, few: bool = False, economy: Economy = DEALT) -> TreeShape:
     """The shape with the least traffic, dealer material counted a quarter, among those with one level of nodes.
 
     Above ONE_LEVEL_BITS one level costs hundreds of bytes of dealer material per element: then R4's two
-    levels, unless there are `few` elements.
+    levels, unless there are `few` elements. Two parties alone: see `frugal_shape`.
     """
+    if economy.alone and not few:
+        return frugal_shape(bits, thresholds, economy)
     if bits > ONE_LEVEL_BITS and not few:
         return r4(bits)
     shapes = [tree(bits, d, (8,)) for d in range(2, 9) if -(-(bits - 1) // d) <= 8]
     return min(
         shapes, key=lambda s: s.digit_corrections + thresholds * (s.node_corrections + 4 * s.node_bits)
     )
+
+
+LEVEL_WORTH = 0.85  # a level more must save so much of the traffic
+
+
+def frugal_shape(bits: int, thresholds: int, economy: Economy) -> TreeShape:
+    """The shape with the least traffic, online and offline together, with one or two levels of nodes.
+
+    The digits' and nodes' products are made by the two parties, so none is cheap; two levels are taken where one
+    would cost clearly more.
+    """
+    best: list[tuple[float, TreeShape]] = []
+    for levels in (1, 2):
+        shapes = list(_shapes(bits, levels))
+        if shapes:
+            found = min(shapes, key=lambda s: _made_bits(s, thresholds, economy))
+            best.append((_made_bits(found, thresholds, economy), found))
+    if len(best) > 1 and best[1][0] < LEVEL_WORTH * best[0][0]:
+        return best[1][1]
+    return best[0][1]
+
+
+def _shapes(bits: int, levels: int) -> Iterator[TreeShape]:
+    """All shapes with digits of up to 6 bits and that many levels of nodes of up to 8."""
+    for digit in range(1, 7):
+        count = max(1, -(-(bits - 1) // digit))
+        for fan_ins in product(range(2, 9), repeat=levels):
+            if prod(fan_ins) >= count:
+                yield tree(bits, digit, fan_ins)
+
+
+def _made_bits(shape: TreeShape, thresholds: int, economy: Economy) -> float:
+    """Bits of traffic per comparison that depend on the shape: products of masks and what is opened."""
+    total = sum(economy.and_bits(b - 1, (1 << b) - 1 - b) for b in shape.digits)
+    for level in shape.nodes():
+        for arity, with_eq in level:
+            if arity > 1:
+                made = len(node_subsets(arity, with_eq)), node_inputs(arity, with_eq)
+                total += thresholds * (economy.and_bits(made[1] - 1, made[0]) + 2 * made[1])
+    return total
 
 
 def tree_cost(n: int, shape: TreeShape, thresholds: int) -> Cost:
@@ -147,7 +192,7 @@ def at_least(
     masked by a uniform bit.
     """
     view = number.view
-    shape = shape or shape_for(view.bits, len(thresholds))
+    shape = shape or shape_for(view.bits, len(thresholds), economy=party.economy)
     backend, words = party.backend, words_of(view.n)
     basis = party.provider.take(DigitMonomials(view, shape.digits)).only
     planes = [backend.to_planes(number.words - Ring(64).constant(t), view.bits) for t in thresholds]

@@ -145,7 +145,7 @@ def _compare_bits(window: Window, ring_bits: int, compare_bits: int | None) -> i
 
 def _compare(party: Party, window: _OpenWindow, compare_bits: int | None, few: bool) -> Steps[BShare]:
     number, starts = window.number(compare_bits), window.spec.starts
-    return at_least(party, number, starts, shape_for(number.view.bits, len(starts), few))
+    return at_least(party, number, starts, shape_for(number.view.bits, len(starts), few, party.economy))
 
 
 @dataclass(frozen=True, slots=True)

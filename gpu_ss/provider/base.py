@@ -11,8 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.direct import Direct
 from gpu_ss.ring import Array
 
 #: Called while correlations are made ready: (done, in all).
@@ -42,6 +44,9 @@ class Material:
 class Provider(ABC):
     """Hands out correlations, each once, in order."""
 
+    #: What they cost; the same at both parties.
+    economy: Economy = DEALT
+
     def __init__(self) -> None:
         self._next = 0
 
@@ -59,6 +64,15 @@ class Provider(ABC):
     def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """Get the next correlations ready before they are taken: the offline phase. Optional."""
         return
+
+    @property
+    def direct(self) -> bool:
+        """Whether products of shares are computed at once (`compute`) instead of from correlations."""
+        return False
+
+    def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
+        """This party's share of a product of shares, computed with the other party now; and the rounds it took."""
+        raise CorrelationError("this provider computes no products: they need correlations")
 
     def keep_static(self, number: int, words: Array) -> None:
         """Told by `weights.open_static`: the other party's weight under mask `number` is open here as `words`."""

@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation, expand_share
+from gpu_ss.provider.direct import Direct
 from gpu_ss.provider.specs.arithmetic import Elsewhere
 from gpu_ss.ring import Array
 
@@ -74,6 +76,15 @@ class Maker(ABC):
         """See `Provider.hold`; None: not for this maker."""
         return None
 
+    @property
+    def direct(self) -> bool:
+        """Whether it computes products of shares, see `Provider.direct`; `make` then prepares what they need."""
+        return False
+
+    def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
+        """See `Provider.compute`."""
+        raise CorrelationError(f"{type(self).__name__} computes no products")
+
 
 class SeedProvider(Provider):
     """Masks only, from this party's own seed: what needs no other party and no dealer."""
@@ -99,11 +110,12 @@ class SeedProvider(Provider):
 class MadeProvider(Provider):
     """`makers` make their kinds of correlations in `prepare`; `inner` gives the rest, masks among it."""
 
-    def __init__(self, inner: Provider, makers: Sequence[Maker]) -> None:
+    def __init__(self, inner: Provider, makers: Sequence[Maker], economy: Economy = DEALT) -> None:
         super().__init__()
+        self.economy = economy
         self._inner = inner
         self._makers = makers
-        self._ready: dict[int, Arrays] = {}
+        self._ready: dict[int, tuple[Correlation, Arrays]] = {}
 
     def __repr__(self) -> str:
         return f"MadeProvider(taken={self.taken}, ready={len(self._ready)})"
@@ -117,6 +129,17 @@ class MadeProvider(Provider):
 
     def own(self, number: int, spec: Correlation) -> Array | None:
         return self._inner.own(number, spec)
+
+    @property
+    def direct(self) -> bool:
+        return any(maker.direct for maker in self._makers)
+
+    def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
+        maker = self._maker(spec)
+        if maker is None:
+            return super().compute(spec, *operands)
+        self.take(spec)
+        return maker.compute(spec, *operands)
 
     def keep_static(self, number: int, words: Array) -> None:
         self._inner.keep_static(number, words)
@@ -134,7 +157,8 @@ class MadeProvider(Provider):
         for maker in self._makers:
             wanted = frozenset(n for n, chosen in zip(numbered, makers, strict=True) if chosen is maker)
             if wanted:
-                self._ready |= maker.make(Batch(numbered, self._inner.own, wanted), progress or _nothing)
+                made = maker.make(Batch(numbered, self._inner.own, wanted), progress or _nothing)
+                self._ready |= {n: (numbered[n], arrays) for n, arrays in made.items()}
 
     def _maker(self, spec: Correlation) -> Maker | None:
         """The first one that makes this correlation; None: it comes from the inner provider."""
@@ -149,7 +173,13 @@ class MadeProvider(Provider):
                 f"correlation {number} ({type(spec).__name__}) was not prepared: what the parties make "
                 "themselves must be planned, see Provider.prepare"
             )
-        return self._ready.pop(number)
+        planned, arrays = self._ready.pop(number)
+        if planned != spec:
+            raise CorrelationError(
+                f"correlation {number} was planned as {planned} and taken as {spec}: "
+                "the plan does not belong to this run"
+            )
+        return arrays
 
 
 def _nothing(done: int, total: int) -> None:

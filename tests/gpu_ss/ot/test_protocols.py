@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.economy import ALONE
 from gpu_ss.party import Party
 from gpu_ss.plan import make_plan
 from gpu_ss.prg import fresh_key
@@ -34,7 +35,7 @@ def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Pro
         DealtSender(backend, channel, 1 + rank),
         DealtReceiver(backend, channel, 2 - rank),
     )
-    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)])
+    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE)
 
 
 def clear(simulation: Any) -> Any:
@@ -49,7 +50,7 @@ def test_as_with_a_dealer(name: str) -> None:
     x = np.random.default_rng(5).normal(0, 3, N)
 
     def prepared(party: Party) -> Any:
-        plan = make_plan(party.rank, lambda p: RUNS_BY_NAME[name](p, x))
+        plan = make_plan(party.rank, lambda p: RUNS_BY_NAME[name](p, x), economy=ALONE)
         party.provider.prepare(plan.specs)
         before = party.channel.traffic.report()
         found = RUNS_BY_NAME[name](party, x)
