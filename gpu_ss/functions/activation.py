@@ -1,4 +1,4 @@
-"""Activations as piecewise cubics with exact tails: GeLU (both forms), tanh, and ReLU.
+"""Activations as piecewise cubics (quadratics for two parties alone) with exact tails: GeLU, tanh, and ReLU.
 
 x is read with FRAC = 12 fractional bits. Where a function behaves like x, that part is kept apart at x's own
 scale, so large inputs pass exactly; the fitted remainder is small, scaled high, and truncated at the end.
@@ -7,19 +7,29 @@ scale, so large inputs pass exactly; the fitted remainder is small, scaled high,
 from __future__ import annotations
 
 from gpu_ss.cost import FREE, Cost, opening
+from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import RingMismatch
-from gpu_ss.functions.tables import table
+from gpu_ss.functions.tables import QUADRATIC, table
 from gpu_ss.party import Party, Round, Steps, protocol, together
 from gpu_ss.protocols.compare import at_least, effective, shape_for, tree_cost
 from gpu_ss.protocols.io import open_masked
-from gpu_ss.protocols.piecewise import evaluate
+from gpu_ss.protocols.piecewise import PiecewiseTable, evaluate
 from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
 from gpu_ss.protocols.trunc import extend, truncate, truncate_cost
 from gpu_ss.ring import WORD, Ring
 from gpu_ss.values import AShare
 
 FRAC = 12
-VALUE_RING_BITS = 48  # tables hold values below 1 with 46 fractional bits
+
+
+def activation_table(name: str, economy: Economy = DEALT) -> PiecewiseTable:
+    """The table of a function: of cubics, or of quadratics where the parties make the products of powers."""
+    return table(name + QUADRATIC if economy.alone else name)
+
+
+def _value_bits(chosen: PiecewiseTable) -> int:
+    """Ring bits that a table's values below 1 need."""
+    return chosen.value_bits + 2
 
 
 def _activation_cost(
@@ -31,9 +41,10 @@ def _activation_cost(
 ) -> Cost:
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
     cost = FREE
-    if read.bits < VALUE_RING_BITS:
-        cost = truncate_cost(x.size, read.bits, 0, VALUE_RING_BITS)
-        read = Ring(VALUE_RING_BITS)
+    width = _value_bits(table(name))
+    if read.bits < width:
+        cost = truncate_cost(x.size, read.bits, 0, width)
+        read = Ring(width)
     shape_only = AShare(x.data, read, FRAC)
     cost = cost + evaluate.cost(shape_only, table(name), compare_bits or read.bits)
     rounding = truncate_cost(x.size, read.bits, table(name).value_bits - out_frac, out_ring.bits)
@@ -71,10 +82,13 @@ def activation(
     """
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
     x = yield from truncate.steps(party, x, x.frac_bits - FRAC, read)
-    if read.bits < VALUE_RING_BITS:
-        x = yield from extend.steps(party, x, Ring(VALUE_RING_BITS))
-    chosen = table(name)
-    parts = yield from evaluate.steps(party, x, chosen, compare_bits or read.bits)
+    chosen = activation_table(name, party.economy)
+    width = _value_bits(chosen)
+    if read.bits < width:
+        x = yield from extend.steps(party, x, Ring(width))
+    elif party.economy.alone:  # a product's price grows with the square of its ring
+        x = x.narrowed(Ring(min(read.bits, max(width, compare_bits or read.bits))))
+    parts = yield from evaluate.steps(party, x, chosen, compare_bits or x.ring.bits)
     rounding = truncate.steps(party, parts.value, chosen.value_bits - out_frac, out_ring)
     if parts.linear is None:
         plain: AShare = yield from rounding
@@ -94,17 +108,17 @@ def _widened(party: Party, line: AShare, ring: Ring, frac_bits: int) -> Steps[AS
 
 
 def gelu(party: Party, x: AShare) -> AShare:
-    """x * Phi(x) with the exact normal distribution function (erf form). Max error 3.1e-4 + 2^-12."""
+    """x * Phi(x) with the exact normal distribution (erf form). Max error 3.1e-4 (alone 4.2e-4) and 2^-12."""
     return activation(party, x, "gelu")
 
 
 def gelu_tanh(party: Party, x: AShare) -> AShare:
-    """GeLU in its tanh form (gelu_new, gelu_pytorch_tanh). Max error 3.4e-4 + 2^-12."""
+    """GeLU in its tanh form (gelu_new, gelu_pytorch_tanh). Max error 3.4e-4 (alone 4.3e-4) + 2^-12."""
     return activation(party, x, "gelu_tanh")
 
 
 def tanh(party: Party, x: AShare) -> AShare:
-    """Hyperbolic tangent. Max error 1.2e-4 + 2^-12."""
+    """Hyperbolic tangent. Max error 1.2e-4 (alone 4.2e-4) + 2^-12."""
     return activation(party, x, "tanh")
 
 

@@ -17,7 +17,10 @@ from gpu_ss.protocols.piecewise import PiecewiseTable, Window
 #: Value scale of the inverse tables: f(raw x) * 2^61, so that x * f(x) and x^2 * f(x) just fit 64 bits.
 INVERSE_BITS = 61
 
-NAMES = ("gelu", "gelu_tanh", "tanh", "reciprocal", "rsqrt")
+ACTIVATIONS = ("gelu", "gelu_tanh", "tanh")
+#: Of each activation there is one table of cubics and one of quadratics.
+QUADRATIC = "_quadratic"
+NAMES = (*ACTIVATIONS, *(name + QUADRATIC for name in ACTIVATIONS), "reciprocal", "rsqrt")
 
 
 @cache
