@@ -22,6 +22,12 @@ class Economy:
     group: int
     last_group: int
     alone: bool
+    byte_ns: float = 8.0  # 1 Gbit/s
+    round_ns: float = 3e5
+
+    def nanoseconds(self, rounds: int, size: float) -> float:
+        """What rounds and bytes cost together, to compare ways to the same result."""
+        return rounds * self.round_ns + size * self.byte_ns
 
     def and_bits(self, choices: int, products: int) -> float:
         """Bits of traffic to make this many products of mask bits, that share `choices` operands."""

@@ -29,6 +29,9 @@ class NullArray:
     def __repr__(self) -> str:
         return f"NullArray{self.shape}"
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))

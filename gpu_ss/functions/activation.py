@@ -11,8 +11,9 @@ from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import RingMismatch
 from gpu_ss.functions.tables import QUADRATIC, table
 from gpu_ss.party import Party, Round, Steps, protocol, together
-from gpu_ss.protocols.compare import at_least, effective, shape_for, tree_cost
+from gpu_ss.protocols.compare import alone_is_cheaper, at_least, effective, shape_for, tree_cost
 from gpu_ss.protocols.io import open_masked
+from gpu_ss.protocols.millionaire import relu_alone
 from gpu_ss.protocols.piecewise import PiecewiseTable, evaluate
 from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
 from gpu_ss.protocols.trunc import extend, truncate, truncate_cost
@@ -133,7 +134,12 @@ def _relu_cost(x: AShare, compare_bits: int | None = None) -> Cost:
 
 @protocol(cost=_relu_cost, paper="EGKRS20")
 def relu(party: Party, x: AShare, compare_bits: int | None = None) -> Steps[AShare]:
-    """max(x, 0), exact for |x| < 2^(bits-2) units: one opening serves the comparison and the product."""
+    """max(x, 0), exact for |x| < 2^(bits-2) units: one opening serves the comparison and the product.
+
+    Two parties alone compare and choose on their own shares where that is cheaper (`millionaire`).
+    """
+    if alone_is_cheaper(party, x.size, compare_bits or x.ring.bits):
+        return (yield from relu_alone(party, x, compare_bits))
     (opened,) = yield from open_masked.steps(party, x, tag="relu")
     positive = yield from at_least(party, effective(opened, compare_bits or x.ring.bits), [0])
     chooser = Chooser(party, positive, [Variable.of(opened)], x.ring)

@@ -24,7 +24,8 @@ from gpu_ss.backend.reference_circuits import node_inputs, node_subsets
 from gpu_ss.cost import Cost, opening
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.party import Item, Party, Round, Steps, protocol
-from gpu_ss.protocols.io import Opened, open_masked
+from gpu_ss.protocols import millionaire
+from gpu_ss.protocols.io import Opened, add_public, open_masked
 from gpu_ss.provider.correlation import BitMask
 from gpu_ss.provider.specs.bits import DigitMonomials, MaskView, NodeMonomials, words_of
 from gpu_ss.ring import Array, Ring
@@ -250,6 +251,14 @@ def _node_input(
     return item, xp.concatenate([mask.only, products.only])
 
 
+def alone_is_cheaper(party: Party, n: int, bits: int) -> bool:
+    """Whether n comparisons are cheaper on the parties' own shares than on an opened value."""
+    shape = shape_for(bits, economy=party.economy)
+    opened = 2 * bits + (bits - 1) * party.economy.and_bits(1, 1) + _made_bits(shape, 1, party.economy)
+    rounds = millionaire.sign_rounds(bits), 1 + shape.rounds
+    return millionaire.cheaper(party, n, rounds, (millionaire.sign_bits(bits), opened))
+
+
 def _ge_cost(x: AShare, threshold: int = 0, shape: TreeShape | None = None) -> Cost:
     shape = shape or shape_for(x.ring.bits)
     return opening((x.size, x.ring.bits)) + tree_cost(x.size, shape, 1)
@@ -260,8 +269,11 @@ def ge_public(party: Party, x: AShare, threshold: int = 0, shape: TreeShape | No
     """[x >= threshold] for a public threshold in units of x (so 0 asks for the sign), one bit per element.
 
     Exact for |x|, |threshold| < 2^(bits-2) units. Opened: x under a uniform mask of its ring, then the node
-    inputs under uniform bits.
+    inputs under uniform bits. Two parties alone compare their shares instead (`millionaire`) where that is cheaper.
     """
+    if shape is None and alone_is_cheaper(party, x.size, x.ring.bits):
+        below = yield from millionaire.negative.steps(party, add_public(party, x, -threshold))
+        return BShare(below.planes ^ party.lead, x.shape)
     (opened,) = yield from open_masked.steps(party, x, tag="compare")
     bits = yield from at_least(party, effective(opened, x.ring.bits), [threshold], shape)
     return bits.reshape(*x.shape)

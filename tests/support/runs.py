@@ -18,6 +18,7 @@ from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.io import private
+from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.select import b2a, inject
 from gpu_ss.protocols.trunc import truncate
 from gpu_ss.protocols.weights import affine, open_static
@@ -48,6 +49,8 @@ RUNS_BY_NAME: dict[str, Run] = {
     "affine": lambda p, x: affine(p, secret(p, x).reshape(12, 8), _weights(p, x)),
     "truncate": lambda p, x: truncate(p, secret(p, x), 16),
     "compare": lambda p, x: ge_public(p, secret(p, x, Ring(50)), 5),
+    "sign": lambda p, x: negative(p, secret(p, x)),
+    "times bit": lambda p, x: times_bit(p, bit_share(p, x > 0), secret(p, x)),
     "a2b": lambda p, x: a2b(p, secret(p, x)),
     "b2a": lambda p, x: b2a(p, bit_share(p, x > 0), Ring(30)),
     "inject": lambda p, x: inject(p, bit_share(p, x > 0), secret(p, x)),

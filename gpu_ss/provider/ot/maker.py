@@ -33,17 +33,21 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
 )
 from gpu_ss.provider.specs.tables import ExpLookup
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
 from gpu_ss.ring import WORD
 from net.channel import Channel
 
 _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     AndMonomials: recipes.and_monomials,
     BitProducts: recipes.bit_products,
+    BitTriples: recipes.bit_triples,
     BitValues: recipes.bit_values,
     DigitMonomials: recipes.digit_monomials,
+    DigitTransfers: recipes.digit_transfers,
     ExpLookup: exp_lookup,
     NodeMonomials: recipes.node_monomials,
     ViewPowers: recipes.view_powers,
+    WordTransfers: recipes.word_transfers,
     WrapProduct: recipes.wrap_product,
 }
 #: Products element by element: up to which ring OT takes them, see `OtMaker`.

@@ -97,6 +97,41 @@ class OtPair:
         each = backend.bit_plane(share, 0).reshape(planes.shape)
         return backend.xor_rows(backend.xp.ascontiguousarray(each)[None])[0]
 
+    def triples(self, words: int, payload: int) -> tuple[Array, Array, Array]:
+        """Random b [1, words], a [payload, words] and shares of b AND a_j. Nothing is sent."""
+        n = WORD * words
+        (zero, one), (own, chosen) = self._both(
+            lambda source: convert.send_random(source, n), lambda source: convert.receive_random(source, n)
+        )
+        zero, one, chosen = (self.backend.to_planes(found[:, 0], payload) for found in (zero, one, chosen))
+        a = zero ^ one
+        return own, a, a & own ^ zero ^ chosen
+
+    def digit_pads(self, words: int, width: int) -> tuple[Array, Array]:
+        """Of 64 words transfers of 1 of 2^width two-bit messages from rank 0 to rank 1, the pads. Nothing is sent.
+
+        Rank 0: (pads [2^width, 2, words], zeros [2, words]). Rank 1: (choices [width, words], its pads).
+        A pad is the XOR of the pads of the keys that the digit's bits name, one OT for each bit.
+        """
+        n, planes = WORD * words, 2 << width
+        if self.rank == 0:
+            pads = self.backend.zeros((1 << width, 2, words))
+            for k in range(width):
+                keys = convert.send_random(self._sender, n)
+                both = [self.backend.to_planes(key[:, 0], planes).reshape(pads.shape) for key in keys]
+                for j in range(1 << width):
+                    pads[j] ^= both[j >> k & 1][j]
+            return pads, self.backend.zeros((2, words))
+        bits, total = [], self.backend.zeros((1 << width, 2, words))
+        for _ in range(width):
+            own, key = convert.receive_random(self._receiver, n)
+            total = total ^ self.backend.to_planes(key[:, 0], planes).reshape(total.shape)
+            bits.append(own[0])
+        for bit in reversed(bits):
+            half = len(total) // 2
+            total = total[:half] ^ ((total[:half] ^ total[half:]) & bit)
+        return self.backend.xp.stack(bits), total[0]
+
     # Bits and numbers
 
     def mux(self, bits: Array, x: Array, ring: Ring) -> Array:
@@ -157,6 +192,14 @@ class OtPair:
         plane = self.backend.xp.ascontiguousarray(a[:, : -(-n // WORD)])
         words = self.backend.plane_words(plane, n)[0]
         return plane, convert.send_products(self._sender, words, ring.bits)
+
+    def word_pads(self, n: int, ring: Ring) -> tuple[Array, Array, Array]:
+        """n transfers of 1 of 2 words in each direction: own choices [1, W], own pads [2, n], chosen pads [n]."""
+        (zero, one), (own, chosen) = self._both(
+            lambda source: convert.send_random(source, n), lambda source: convert.receive_random(source, n)
+        )
+        pads = self.backend.xp.stack([zero[:, 0], one[:, 0]])
+        return own, ring.reduce(pads), ring.reduce(chosen[:, 0])
 
     # Numbers
 

@@ -8,6 +8,7 @@ Recipes start shared jobs for what several correlations need: the bits of a view
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.made import Batch
 from gpu_ss.provider.ot import circuits
 from gpu_ss.provider.ot.jobs import Job, Shared, Work
-from gpu_ss.provider.ot.requests import Joint, Mux, Times, Value, Wrap
+from gpu_ss.provider.ot.pair import OtPair
+from gpu_ss.provider.ot.requests import Joint, Mux, Pads, Times, Value, Wrap
 from gpu_ss.provider.specs.arithmetic import (
     ColumnProduct,
     Powers,
@@ -42,8 +44,10 @@ from gpu_ss.provider.specs.bits import (
     pair_differences,
     words_of,
 )
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
 from gpu_ss.ring import Array, Ring
 
+_TRIPLE_WORDS = 1 << 14  # bit planes made at a time, so that memory stays small
 #: This party's arrays of a correlation.
 Made = Work[Sequence[Array | None]]
 
@@ -272,3 +276,33 @@ def _product(kitchen: Kitchen, a: int, factors: Array, spec: Correlation) -> Mad
 
 def _flat(kitchen: Kitchen, mask: int) -> Array:
     return kitchen.batch.share(mask).reshape(-1)
+
+
+# Transfers and triples: random, so nothing is sent
+
+
+def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
+    """Digit by digit. The pads are whole, so rank 0's share of the chosen ones is zero."""
+    words, xp = words_of(spec.n), kitchen.backend.xp
+    found = yield [
+        Pads(partial(OtPair.digit_pads, words=words, width=spec.width)) for _ in range(spec.digits)
+    ]
+    random = xp.stack([first for first, _ in found]).reshape(-1, words)
+    chosen = xp.stack([second for _, second in found]).reshape(-1, words)
+    return [None, random, chosen] if kitchen.rank == 0 else [random, None, chosen]
+
+
+def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
+    chunks = range(0, spec.words, _TRIPLE_WORDS)
+    sizes = [min(_TRIPLE_WORDS, spec.words - start) for start in chunks]
+    parts = yield [Pads(partial(OtPair.triples, words=size, payload=spec.payload)) for size in sizes]
+    concatenate = kitchen.backend.xp.concatenate
+    return [concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
+
+
+def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:
+    ((own, pads, chosen),) = yield [Pads(partial(OtPair.word_pads, n=spec.n, ring=Ring(spec.bits)))]
+    nothing = kitchen.backend.zeros(spec.n)
+    if kitchen.rank == 0:
+        return [own, None, pads, None, nothing, chosen]
+    return [None, own, None, pads, chosen, nothing]

@@ -102,6 +102,17 @@ class Wrap:
         return Wrap, self.ring
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class Pads:
+    """Something random that the pair makes without a message: `make(pair)`."""
+
+    make: Callable[[OtPair], Any]
+
+    @property
+    def kind(self) -> Hashable:
+        return Pads
+
+
 class Answers:
     """Answers the requests of one kind with one call of the pair."""
 
@@ -116,6 +127,7 @@ class Answers:
             Times: self._times,
             Joint: self._joint,
             Wrap: self._wrap,
+            Pads: lambda requests: [request.make(self._pair) for request in requests],
         }
 
     def __call__(self, requests: Sequence[Any]) -> list[Any]:

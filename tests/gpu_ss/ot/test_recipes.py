@@ -37,6 +37,7 @@ from gpu_ss.provider.specs.bits import (
     words_of,
 )
 from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, power_table
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -170,6 +171,25 @@ def test_products_element_by_element(bits: int) -> None:
     check([a, RowSquareSum(0, 5, 7, bits)])
     check([a, Mask((5,), bits), RowProduct(0, 1, 5, 7, bits)])
     check([a, Mask((7,), bits), ColumnProduct(0, 1, 5, 7, bits)])
+
+
+@pytest.mark.parametrize("n", [1, 64, 130])
+@pytest.mark.parametrize(("digits", "width"), [(1, 1), (3, 2), (1, 3)])
+def test_digit_transfers(n: int, digits: int, width: int) -> None:
+    check([DigitTransfers(n, digits, width)])
+
+
+@pytest.mark.parametrize("words", [1, 5, (1 << 14) + 3])
+@pytest.mark.parametrize("payload", [1, 2, 64])
+def test_bit_triples(words: int, payload: int) -> None:
+    if words * payload < 1 << 16:
+        check([BitTriples(words, payload)])
+
+
+@pytest.mark.parametrize("n", [1, 64, 130])
+@pytest.mark.parametrize("bits", [1, 17, 64])
+def test_word_transfers(n: int, bits: int) -> None:
+    check([WordTransfers(n, bits)])
 
 
 def test_what_was_not_planned_together_is_refused() -> None:

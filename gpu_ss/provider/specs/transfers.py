@@ -1,0 +1,96 @@
+"""Correlations of oblivious transfer: random transfers that later carry chosen messages, and AND triples.
+
+Of a transfer the sender knows all pads, the receiver its choice and the pad it names. Pads that only the receiver
+should know are written as a sharing: the receiver's pad is its own share, and the sender takes its pads less (XOR
+for bits) its share. So a dealer can deal them too; two parties alone make them with a share of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpu_ss.provider.correlation import Correlation, Dealing, Out
+from gpu_ss.provider.specs.bits import words_of
+from gpu_ss.ring import Array
+
+
+@dataclass(frozen=True)
+class DigitTransfers(Correlation):
+    """For each of n elements `digits` transfers of 1 of 2^width messages of two bits, from rank 0 to rank 1.
+
+    Choices [width digits, W], lowest bit of the lowest digit first; pads [digits 2^width 2, W], bit fastest, then
+    message; the chosen pads [digits 2, W].
+    """
+
+    n: int
+    digits: int
+    width: int
+
+    def outputs(self) -> tuple[Out, ...]:
+        words = words_of(self.n)
+        return (
+            Out((self.width * self.digits, words), xor=True, random=True, owner=1),
+            Out((2 * self.digits << self.width, words), xor=True, random=True, owner=0),
+            Out((2 * self.digits, words), xor=True),
+        )
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        xp, words = dealing.backend.xp, words_of(self.n)
+        choices, pads = dealing.clear[0], dealing.clear[1]
+        bits = choices.reshape(self.digits, self.width, words)  # type: ignore[union-attr]
+        found = pads.reshape(self.digits, 1 << self.width, 2, words)  # type: ignore[union-attr]
+        for k in range(self.width - 1, -1, -1):  # halves of the messages, by the highest bit first
+            half, bit = found.shape[1] // 2, bits[:, k][:, None, None]
+            found = found[:, :half] ^ ((found[:, :half] ^ found[:, half:]) & bit)
+        return (xp.ascontiguousarray(found).reshape(2 * self.digits, words),)
+
+
+@dataclass(frozen=True)
+class BitTriples(Correlation):
+    """XOR shares of random bits b [1, words] and a [payload, words], and of b AND a_j."""
+
+    words: int
+    payload: int
+
+    def outputs(self) -> tuple[Out, ...]:
+        many = (self.payload, self.words)
+        return (
+            Out((1, self.words), xor=True, random=True),
+            Out(many, xor=True, random=True),
+            Out(many, xor=True),
+        )
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        b, a = dealing.clear[0], dealing.clear[1]
+        return (b & a,)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class WordTransfers(Correlation):
+    """n transfers of 1 of 2 words of `bits` bits in each direction.
+
+    The choices of rank 0 and of rank 1 as planes, the pads [2, n] of rank 0 and of rank 1, then the pads that
+    rank 1 chose, and that rank 0 chose.
+    """
+
+    n: int
+    bits: int
+
+    def outputs(self) -> tuple[Out, ...]:
+        plane = (1, words_of(self.n))
+        return (
+            *(Out(plane, xor=True, random=True, owner=rank) for rank in (0, 1)),
+            *(Out((2, self.n), self.bits, random=True, owner=rank) for rank in (0, 1)),
+            Out((self.n,), self.bits),
+            Out((self.n,), self.bits),
+        )
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        planes, pads = dealing.clear[:2], dealing.clear[2:4]
+        chosen = []
+        for receiver in (1, 0):
+            bits = dealing.backend.plane_words(planes[receiver], self.n)[0]
+            zero, one = pads[1 - receiver]  # type: ignore[misc]
+            chosen.append(zero + bits * (one - zero))
+        return chosen
