@@ -29,7 +29,7 @@ from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTran
 from gpu_ss.ring import WORD, Array, Ring, wire_bytes
 from gpu_ss.values import AShare, BShare
 
-WIDTH = 2
+WIDTH = 3
 MESSAGES = 1 << WIDTH
 ONE = np.uint64(1)
 FULL = ~np.uint64(0)
