@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import comb
 
 import numpy as np
 
@@ -23,10 +24,12 @@ from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Item, Party, Round, Steps, protocol, together
 from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
 from gpu_ss.protocols.io import add_public
+from gpu_ss.protocols.millionaire import times_bit
 from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
 from gpu_ss.provider.base import Material
 from gpu_ss.provider.correlation import Mask
-from gpu_ss.provider.specs.bits import MaskView
+from gpu_ss.provider.specs.arithmetic import Powers
+from gpu_ss.provider.specs.bits import MaskView, words_of
 from gpu_ss.ring import Array, Ring
 from gpu_ss.values import AShare, BShare
 
@@ -63,6 +66,11 @@ class PiecewiseTable:
     first: int
     windows: tuple[Window, ...]
     lift: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has one window that reads x itself, in a ring that holds its values."""
+        return not self.lift and len(self.windows) == 1 and self.windows[0].coarser == (0,)
 
     def restricted(self, low: int, high: int) -> PiecewiseTable:
         """The same function for raw x known to be in [low, high]: fewer pieces; saturated outside."""
@@ -135,6 +143,8 @@ def evaluate(
     windows = yield from _open_windows(party, x, table)
     runs = [_compare(party, window, compare_bits, table.lift) for window in windows]
     bits = yield from together(*runs)
+    if party.economy.alone and table.plain:
+        return (yield from _choose_alone(party, x, table, ring, windows[0], bits[0]))
     return (yield from _choose(party, x, table, ring, windows, bits))
 
 
@@ -218,6 +228,62 @@ def _choose(
     if linear is None:
         return Evaluated(result, None)
     return Evaluated(result, AShare(linear.reshape(x.shape), ring, x.frac_bits))
+
+
+def _choose_alone(
+    party: Party, x: AShare, table: PiecewiseTable, ring: Ring, window: _OpenWindow, bits: BShare
+) -> Steps[Evaluated]:
+    """The same by OT (`millionaire.times_bit`): each step's polynomial is summed up first, so a bit costs one word.
+
+    Two rounds for one, and a third of the bytes that products of the bits with all powers would take.
+    """
+    xp, n = party.backend.xp, x.size
+    powers = _power_shares(party, window, window.spec.degree(0), ring)
+    rises = _differences([0, *window.spec.linear]) if any(window.spec.linear) else []
+    rows = [_combined(powers, step) for step in _steps(table, 0)[0]]
+    rows += [powers[1] * np.uint64(rise % 2**64) for rise in rises if rise]
+    planes = [*bits.planes, *(plane for plane, rise in zip(bits.planes, rises, strict=False) if rise)]
+    filled = 64 * words_of(n)
+    steps = party.backend.zeros((len(rows), filled))
+    for k, row in enumerate(rows):
+        steps[k, :n] = row
+    chosen = yield from times_bit.steps(
+        party,
+        BShare(xp.stack(planes).reshape(1, -1), (len(rows) * filled,)),
+        AShare(steps.reshape(-1), ring, table.value_bits),
+    )
+    found = chosen.data.reshape(len(rows), filled)[:, :n]
+    pieces = len(window.spec.starts)
+    value = AShare(found[:pieces].sum(axis=0).reshape(x.shape), ring, table.value_bits)
+    result = add_public(party, value, table.first)
+    if not rises:
+        return Evaluated(result, None)
+    return Evaluated(result, AShare(found[pieces:].sum(axis=0).reshape(x.shape), ring, x.frac_bits))
+
+
+def _power_shares(party: Party, window: _OpenWindow, degree: int, ring: Ring) -> list[Array]:
+    """Shares of 1, v, ..., v^degree for the opened v = C - r: sums of public powers of C times shares of r^j."""
+    n, c = window.words.size, window.words.reshape(-1)
+    r = [window.mask.only.reshape(-1)]
+    if degree > 1:
+        r += list(party.provider.take(Powers(window.mask.number, n, degree, ring.bits)).only)
+    public = [c * np.uint64(0) + np.uint64(1)]
+    for _ in range(degree):
+        public.append(public[-1] * c)
+    shares = []
+    for k in range(degree + 1):
+        total = public[k] & party.lead
+        for j in range(1, k + 1):
+            total = total + public[k - j] * r[j - 1] * np.uint64((-1) ** j * comb(k, j) % 2**64)
+        shares.append(total)
+    return shares
+
+
+def _combined(powers: list[Array], coefficients: list[int]) -> Array:
+    total = powers[0] * np.uint64(coefficients[0] % 2**64)
+    for power, coefficient in zip(powers[1:], coefficients[1:], strict=False):
+        total = total + power * np.uint64(coefficient % 2**64)
+    return total
 
 
 def _steps(table: PiecewiseTable, k: int) -> list[list[list[int]]]:

@@ -45,9 +45,9 @@ from gpu_ss.provider.specs.bits import (
     words_of,
 )
 from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
-from gpu_ss.ring import Array, Ring
+from gpu_ss.ring import WORD, Array, Ring
 
-_TRIPLE_WORDS = 1 << 14  # bit planes made at a time, so that memory stays small
+_PIECE = 1 << 14  # words of bit planes made at a time, so that memory stays small
 #: This party's arrays of a correlation.
 Made = Work[Sequence[Array | None]]
 
@@ -293,15 +293,23 @@ def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
 
 
 def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
-    chunks = range(0, spec.words, _TRIPLE_WORDS)
-    sizes = [min(_TRIPLE_WORDS, spec.words - start) for start in chunks]
+    sizes = _pieces(spec.words)
     parts = yield [Pads(partial(OtPair.triples, words=size, payload=spec.payload)) for size in sizes]
     concatenate = kitchen.backend.xp.concatenate
     return [concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
 
 
+def _pieces(total: int, size: int = _PIECE) -> list[int]:
+    """`total` in pieces of `size` and a rest."""
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
 def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:
-    ((own, pads, chosen),) = yield [Pads(partial(OtPair.word_pads, n=spec.n, ring=Ring(spec.bits)))]
+    sizes = _pieces(spec.n, WORD * _PIECE)
+    parts = yield [Pads(partial(OtPair.word_pads, n=size, ring=Ring(spec.bits))) for size in sizes]
+    own, pads, chosen = (
+        kitchen.backend.xp.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)
+    )
     nothing = kitchen.backend.zeros(spec.n)
     if kitchen.rank == 0:
         return [own, None, pads, None, nothing, chosen]
