@@ -1,7 +1,8 @@
 """python -m bench protocols | layer | model | kernels | compare
 
 Every row is a line of JSON on standard output; docs/benchmarks.md says what its keys mean. Protocols, layer and
-model run between two processes and a dealer, with the product's sockets, keys and encryption.
+model run between two processes, and a dealer unless --trust is two-party, with the product's sockets, keys and
+encryption.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -19,11 +20,12 @@ from bench import options, run
 from bench.compare import compared
 from bench.options import Sizes, picked
 from bench.rows import Row
-from bench.session import Setting
+from bench.setting import Setting
 from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
 from net import NetError
 from transformer.errors import ModelError
+from transformer.terms import TrustMode
 
 app = typer.Typer(
     help=__doc__,
@@ -56,7 +58,7 @@ def emit(rows: Iterable[Row], out: options.Out) -> None:
 def chosen_setting(backend: str, server_backend: str | None, trust: str, network: str) -> Setting:
     """The setting of these options; BadParameter says which one is wrong."""
     try:
-        return Setting(backend, server_backend, trust, network)
+        return Setting(backend, server_backend, cast(TrustMode, trust), network)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -72,15 +74,16 @@ def protocols(
     network: options.Network = "none",
     out: options.Out = None,
 ) -> None:
-    """Each protocol between two processes and a dealer: time, bytes, rounds, error against float.
+    """Each protocol between two processes: time, bytes, rounds, error against float.
 
-    The rows he_triple and he_linear_offline, products by homomorphic encryption, are measured when named by --only.
+    More rows are measured when named by --only: products by homomorphic encryption (he_...), and oblivious
+    transfer (base_ot, cot, rot, and_triple), which has no dealer whatever --trust says; its rows say two-party.
     """
-    from bench import he
+    from bench import he, ot
     from bench.protocols import names
 
     setting = chosen_setting(backend, server_backend, trust, network)
-    wanted = picked(only, [*names(), *he.NAMES]) if only else names()
+    wanted = picked(only, [*names(), *he.NAMES, *ot.NAMES]) if only else names()
     emit(run.protocol_rows(setting, wanted, elements, repeats), out)
 
 
@@ -175,11 +178,11 @@ def compare(
     """
     sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
     sides = backends.split(",")
-    chosen_setting(sides[0], None, trust, network)
+    settings = {side: chosen_setting(side, None, trust, network) for side in sides}
     names = chosen_names(kinds or [Kind.PROTOCOLS, Kind.LAYER], only)
 
     def rows(kind: Kind, side: str) -> Iterator[Row]:
-        setting = Setting(side, None, trust, network)
+        setting = settings[side]
         if kind is Kind.PROTOCOLS:
             return run.protocol_rows(setting, names[kind], elements, repeats)
         if kind is Kind.KERNELS:

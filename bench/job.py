@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from bench.rows import Row
 from gpu_ss.fixed import encode
 from gpu_ss.party import Party, Steps
-from gpu_ss.plan import Plan
+from gpu_ss.plan import Plan, make_plan
 from gpu_ss.ring import Array, Ring
 from gpu_ss.values import AShare
+from transformer.terms import PRIVATE, Terms
 
 Real = NDArray[np.float64]
 
@@ -33,6 +34,8 @@ class Job(ABC):
     shape: Sequence[int]
     ring_bits: int | None = None
     frac_bits: int | None = None
+    #: Those of the session, before anything is planned.
+    terms: Terms = PRIVATE
 
     def __init_subclass__(cls) -> None:
         Job.registry[cls.__name__] = cls
@@ -52,6 +55,10 @@ class Job(ABC):
     @abstractmethod
     def plan(self, rank: int) -> Plan:
         """The plan of one run, numbered after the set-up's."""
+
+    def planned(self, rank: int, run: Callable[[Party], Any], first: int = 0) -> Plan:
+        """The plan of `run` under this session's terms."""
+        return make_plan(rank, run, first, self.terms.economy, self.terms.traffic)
 
     @abstractmethod
     def run(self, party: Party) -> Any:

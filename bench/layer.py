@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import erf, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from bench.job import Job, Real, null_share, test_share
-from bench.rows import Row, peak_memory
 from gpu_ss.fixed import decode
 from gpu_ss.party import Party, Steps
-from gpu_ss.plan import Plan, make_plan
+from gpu_ss.plan import Plan
 from gpu_ss.protocols.io import reveal
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
@@ -21,8 +20,7 @@ from transformer.architecture import Architecture, Numbers, Ranges
 from transformer.encoder import Encoder, layer
 from transformer.parameters import LOG2_E, Slot, Words, encode_slot, fold, layer_slots
 from transformer.ranges import prove_ranges
-from transformer.setup import from_words, nothing, set_up, shapes
-from transformer.terms import PRIVATE
+from transformer.setup import WeightSource, from_words, nothing, set_up, shapes
 
 SEED = 7
 RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
@@ -137,11 +135,9 @@ class LayerJob(Job):
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
         if rank not in self._plans:
             made: list[Encoder] = []
-            source, slots = shapes(PRIVATE), self._slots()
-            setup = make_plan(
-                rank, lambda party: made.append(set_up(party, self._numbers, source, slots=slots))
-            )
-            run = make_plan(
+            source = shapes(self.terms)
+            setup = self.planned(rank, lambda party: made.append(self._set_up(party, source)))
+            run = self.planned(
                 rank, lambda party: party.run(self._steps(party, made[0], *self._nulls(party))), setup.taken
             )
             self._plans[rank] = setup, run
@@ -154,14 +150,17 @@ class LayerJob(Job):
         return self._both_plans(rank)[1]
 
     def set_up(self, party: Party) -> None:
-        source = nothing
+        source: WeightSource = nothing
         if party.rank == 1:
             tensors = self._layer.tensors
             words: dict[str, Words] = {s.name: encode_slot(tensors[s.name], s) for s in self._slots()}
             source = from_words(words)
-        self._models = [set_up(party, self._numbers, source, slots=self._slots())]
+        self._models = [self._set_up(party, source)]
         self._t = test_share(party, self._rows(), RING64, self._numbers.unit_frac, 1)
         self._keep = test_share(party, np.ones(self.shape[:2]), RING64, 0, 2)
+
+    def _set_up(self, party: Party, source: WeightSource) -> Encoder:
+        return set_up(party, self._numbers, source, self.terms, slots=self._slots())
 
     def _rows(self) -> Real:
         batch, seq, hidden = self.shape[:3]
@@ -187,6 +186,3 @@ class LayerJob(Job):
         expected = float_layer(self._arch, self._layer.tensors, self._rows())
         error = np.abs(found - expected) * sqrt(self._arch.hidden)  # of LayerNorm's output, gamma 1
         return float(error.max()), float(error.mean())
-
-    def decorate(self, row: Row) -> Row:
-        return replace(row, extra=row.extra | {"peak_memory_bytes_rank0": peak_memory()})

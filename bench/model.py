@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.job import Job
-from bench.rows import Row, peak_memory
+from bench.rows import Row
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
 from transformer import hf
@@ -17,7 +17,6 @@ from transformer.inference import Request, Tokens, infer, plan_inference, plan_s
 from transformer.model import PrivateModel, check_request
 from transformer.reference import load_reference, run_reference
 from transformer.setup import from_words, nothing, set_up
-from transformer.terms import PRIVATE
 
 SEED = 13
 CLIENT = 0
@@ -46,8 +45,8 @@ class ModelJob(Job):
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
         if rank not in self._plans:
             numbers = self._model.numbers
-            setup = plan_setup(rank, numbers, PRIVATE).plan
-            self._plans[rank] = setup, plan_inference(rank, numbers, self._request, PRIVATE, setup.taken)
+            setup = plan_setup(rank, numbers, self.terms).plan
+            self._plans[rank] = (setup, plan_inference(rank, numbers, self._request, self.terms, setup.taken))
         return self._plans[rank]
 
     def plan_setup(self, rank: int) -> Plan:
@@ -58,7 +57,7 @@ class ModelJob(Job):
 
     def set_up(self, party: Party) -> None:
         source = nothing if party.rank == CLIENT else from_words(self._model.words)
-        self._encoders = [set_up(party, self._model.numbers, source)]
+        self._encoders = [set_up(party, self._model.numbers, source, self.terms)]
 
     def _tokens(self) -> Tokens:
         arch = self._model.card.arch
@@ -81,5 +80,4 @@ class ModelJob(Job):
 
     def decorate(self, row: Row) -> Row:
         card = self._model.card
-        more = {"model": card.name, "task": card.arch.task, "peak_memory_bytes_rank0": peak_memory()}
-        return replace(row, extra=row.extra | more)
+        return replace(row, extra=row.extra | {"model": card.name, "task": card.arch.task})

@@ -11,7 +11,9 @@ import typer
 
 Backend = Annotated[str, typer.Option(help="cpu, cuda or reference.")]
 ServerBackend = Annotated[str | None, typer.Option(help="The server's, if it is another one.")]
-Trust = Annotated[str, typer.Option(help="Who makes correlations: dealer.")]
+Trust = Annotated[
+    str, typer.Option(help="Who makes correlations: a dealer, or (two-party) the parties themselves.")
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Counted runs, after one warm-up.")]
 Network = Annotated[
     str, typer.Option(help="none, lan, lan10, wan, wan80 or MBIT_S,RTT_MS: an emulated link.")

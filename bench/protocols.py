@@ -9,6 +9,7 @@ from math import erf, prod, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.job import Job, Real, null_share, test_share
 from gpu_ss.fixed import decode
@@ -18,8 +19,8 @@ from gpu_ss.functions.inverse import reciprocal, rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.softmax import softmax
-from gpu_ss.party import Party, Steps
-from gpu_ss.plan import Plan, make_plan
+from gpu_ss.party import Party, Round, Steps, told
+from gpu_ss.plan import Plan
 from gpu_ss.protocols.arith import matmul, mul, powers, square
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
@@ -27,9 +28,10 @@ from gpu_ss.protocols.io import reveal
 from gpu_ss.protocols.select import b2a
 from gpu_ss.protocols.trunc import truncate
 from gpu_ss.ring import RING64, Ring
-from gpu_ss.values import AShare
+from gpu_ss.values import AShare, BShare
 
 FRAC = 16
+Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class ProtocolJob(Job):
     def plan(self, rank: int) -> Plan:
         if self._plan is None:
             ring, frac = self._case.ring, self._case.frac_bits
-            self._plan = make_plan(
+            self._plan = self.planned(
                 rank,
                 lambda party: party.run(
                     self._case.steps(party, *(null_share(party, x.shape, ring, frac) for x in self._inputs))
@@ -168,12 +170,17 @@ def _reveal(party: Party, result: Any) -> Real | None:
         if not result.frac_bits:  # indices are unsigned
             return np.asarray(host, np.float64)
         return decode(host, result.ring, result.frac_bits)
-    number = b2a(party, result, RING64)
-    words = reveal(party, number, 0)
-    if words is None:
+    bits = _reveal_bits(party, result)
+    return None if bits is None else decode(bits, RING64, FRAC if result.nbits > 1 else 0)
+
+
+def _reveal_bits(party: Party, x: BShare) -> Words | None:
+    """The bits of each element as a word, at rank 0. Takes no correlations: nothing is planned for the check."""
+    item = told(1, x.planes if party.rank else None, tuple(x.planes.shape), RING64)
+    (theirs,) = party.exchange(Round("check", (item,)))
+    if party.rank:
         return None
-    frac = FRAC if result.nbits > 1 else 0
-    return decode(party.backend.to_host(words), RING64, frac)
+    return party.backend.to_host(party.backend.from_planes(x.planes ^ theirs, x.size)).reshape(x.shape)
 
 
 @lru_cache(maxsize=1)

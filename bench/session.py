@@ -1,4 +1,4 @@
-"""Two parties and a dealer as processes on this machine, measuring jobs.
+"""Two parties, and a dealer if there is one, as processes on this machine, measuring jobs.
 
 The bench itself is the client (rank 0); `python -m bench.worker` is the server (rank 1), `fastlmpi dealer`
 the dealer. Sockets, keys and programs are those of the product.
@@ -10,17 +10,17 @@ import json
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.job import Job
-from bench.rows import Row, commit, device, machine
+from bench.rows import Row, commit, machine
+from bench.setting import Setting
+from bench.side import Side, Times
 from gpu_ss.backend import get_backend
-from gpu_ss.party import Party
 from gpu_ss.session import Opener, joined
 from net import (
     Channel,
@@ -30,6 +30,7 @@ from net import (
     PeerGone,
     Program,
     RemoteError,
+    Running,
     TrafficReport,
     ZmqSettings,
     connect,
@@ -38,110 +39,45 @@ from net import (
     load_keys,
     load_public,
 )
-from transformer.terms import ProductsMode, Terms
 
 START_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 7200.0
 SETTINGS = ZmqSettings(recv_timeout_s=900.0, send_timeout_s=900.0)
 MATERIAL_LIMIT = 1 << 34  # everything before the timed part
+NO_DEALER = ""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How to run: backends of client and server, trust mode, emulated network."""
+class Run:
+    """One run: times and memory of both parties, and what rank 0's counters say."""
 
-    backend: str = "cpu"
-    server_backend: str | None = None
-    trust: str = "dealer"
-    network: str = "none"
-    transport: str = "tcp"
-    products: ProductsMode = "dealer"
-
-    def __post_init__(self) -> None:
-        if self.trust != "dealer":
-            raise ValueError(f"trust {self.trust!r} is not built; use dealer")
-        Link.parse(self.network)
+    mine: Times
+    theirs: Times
+    traffic: TrafficReport
 
     @property
-    def terms(self) -> Terms:
-        """As the product's programs have them."""
-        return Terms(products=self.products)
+    def offline_s(self) -> float:
+        """Wall seconds of the slower party."""
+        return max(self.mine.offline, self.theirs.offline)
 
     @property
-    def both(self) -> str:
-        """The backends, as one name for the row."""
-        other = self.server_backend or self.backend
-        return self.backend if other == self.backend else f"{self.backend}+{other}"
+    def online_s(self) -> float:
+        """Wall seconds of the slower party."""
+        return max(self.mine.online, self.theirs.online)
 
     @property
-    def devices(self) -> str:
-        """What the client, and the server if it differs, compute on."""
-        own = device(self.backend)
-        if self.server_backend in (None, self.backend):
-            return own
-        return f"client: {own}; server: {device(str(self.server_backend))}"
+    def offline_bytes(self) -> int:
+        """Between the parties, both directions."""
+        return _both_ways(self.traffic.phase("offline"))
 
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds of one run at one party: wall, and of CPU in both phases."""
-
-    offline: float
-    online: float
-    cpu: float
-
-
-class Side:
-    """What client and worker have in common: a party, and the way to run a job on it."""
-
-    def __init__(self, party: Party) -> None:
-        self.party = party
-
-    def prepare(self, plan: Any) -> None:
-        """Fetch (server) or work out (client) what the run needs."""
-        self.party.provider.prepare(plan.specs)
-
-    def set_up(self, job: Job) -> float:
-        """Run the job's set-up; its seconds, from when both sides have made their plans."""
-        plan = job.plan_setup(self.party.rank).moved(self.party.provider.taken)
-        job.plan(self.party.rank)
-        with self.party.channel.traffic.phase("planning"):
-            self._meet()
-        start = time.perf_counter()
-        with self.party.channel.traffic.phase("setup"):
-            self.prepare(plan)
-            job.set_up(self.party)
-            self._meet()
-        return time.perf_counter() - start
-
-    def run(self, job: Job) -> tuple[Times, Any]:
-        """One run, offline and online apart, both begun together."""
-        channel = self.party.channel
-        plan = job.plan(self.party.rank).moved(self.party.provider.taken)
-        with channel.traffic.phase("offline"):
-            self._meet()
-            start, cpu = time.perf_counter(), time.process_time()
-            self.prepare(plan)
-            self.party.backend.synchronize()
-            self._meet()
-            middle = time.perf_counter()
-        with channel.traffic.phase("online"):
-            result = job.run(self.party)
-            self.party.backend.synchronize()
-            end = time.perf_counter()
-        return Times(middle - start, end - middle, time.process_time() - cpu), result
-
-    def _meet(self) -> None:
-        self.party.channel.exchange("meet", [b"here"], [4])
-
-
-def _slower(a: Times, b: Times) -> Times:
-    """Wall seconds of the slower party, CPU seconds of both."""
-    return Times(max(a.offline, b.offline), max(a.online, b.online), a.cpu + b.cpu)
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Of the first run, which also makes what a session makes once."""
+        return {"first_offline_s": self.offline_s, "first_offline_bytes": self.offline_bytes}
 
 
 class Bench:
-    """The client's end of a running trio."""
+    """The client's end of a running session."""
 
     def __init__(self, side: Side, setting: Setting) -> None:
         self._side = side
@@ -154,69 +90,72 @@ class Bench:
         before = channel.traffic.report()
         setup_s = self._side.set_up(job)
         setup = (channel.traffic.report() - before).phase("setup")
-        times, errors = [], None
-        for index in range(repeats + 1):
-            before = channel.traffic.report()
-            mine, result = self._side.run(job)
-            spent = channel.traffic.report() - before
-            theirs = Times(**self._hear())
-            if index:
-                times.append(_slower(mine, theirs))
-            else:
-                with channel.traffic.phase("check"):
-                    errors = job.errors(self._side.party, result)
-        row = self._row(job, times, errors, spent)
-        setup_bytes = setup.sent.bytes + setup.received.bytes
-        return replace(row, setup_s=setup_s, extra=row.extra | {"setup_bytes": setup_bytes})
+        first, result = self._run(job)
+        with channel.traffic.phase("check"):
+            errors = job.errors(self._side.party, result)
+        del result
+        runs = [self._run(job)[0] for _ in range(repeats)]
+        row = job.decorate(self._row(job, runs, errors))
+        extra = {"setup_bytes": _both_ways(setup)}
+        if self._setting.terms.extension is not None and job.plan(0).specs:
+            extra |= first.extra
+        return replace(row, setup_s=setup_s, extra=row.extra | extra)
 
-    def _row(
-        self, job: Job, times: list[Times], errors: tuple[float, float] | None, spent: TrafficReport
-    ) -> Row:
-        online, offline = spent.phase("online"), spent.phase("offline")
-        plan = job.plan(0)
-        dealer_bytes = plan.offline_bytes_without(self._setting.terms.not_dealt)
-        seconds = [t.online for t in times]
-        if online.rounds != plan.rounds:
-            raise ValueError(f"{job.name}: {online.rounds} rounds were counted and {plan.rounds} planned")
-        row = Row(
+    def _run(self, job: Job) -> tuple[Run, Any]:
+        traffic = self._side.party.channel.traffic
+        before = traffic.report()
+        mine, result = self._side.run(job)
+        spent = traffic.report() - before
+        return Run(mine, Times(**self._hear()), spent), result
+
+    def _row(self, job: Job, runs: Sequence[Run], errors: tuple[float, float] | None) -> Row:
+        plan, setting = job.plan(0), self._setting
+        dealer_bytes = plan.offline_bytes_without(setting.terms.not_dealt)
+        seconds = [run.online_s for run in runs]
+        online = [run.traffic.phase("online") for run in runs]
+        for spent in online:
+            if spent.rounds != plan.rounds:
+                raise ValueError(f"{job.name}: {spent.rounds} rounds were counted and {plan.rounds} planned")
+        return Row(
             bench=job.bench,
             name=job.name,
             shape=list(job.shape),
-            backend=self._setting.both,
-            trust=self._setting.trust,
+            backend=setting.both,
+            trust=setting.trust,
             profile="precise",
             ring_bits=job.ring_bits,
             frac_bits=job.frac_bits,
-            offline_s=statistics.median(t.offline for t in times),
+            offline_s=statistics.median(run.offline_s for run in runs),
             online_s=statistics.median(seconds),
             online_s_min=min(seconds),
             online_s_max=max(seconds),
-            repeats=len(times),
-            online_bytes_sent=online.sent.bytes,
-            online_bytes_received=online.received.bytes,
-            offline_bytes=offline.sent.bytes + offline.received.bytes + dealer_bytes,
+            repeats=len(runs),
+            online_bytes_sent=_mean([spent.sent.bytes for spent in online]),
+            online_bytes_received=_mean([spent.received.bytes for spent in online]),
+            offline_bytes=_mean([run.offline_bytes for run in runs]) + dealer_bytes,
             dealer_bytes=dealer_bytes,
-            rounds=online.rounds,
+            rounds=plan.rounds,
             max_abs_error=errors[0] if errors else None,
             mean_abs_error=errors[1] if errors else None,
             machine=machine(),
-            device=self._setting.devices,
-            network=self._setting.network,
-            transport=f"{self._setting.transport}, CURVE",
+            device=setting.devices,
+            network=setting.network,
+            transport=f"{setting.transport}, CURVE",
             commit=commit(),
             extra={
-                "offline_s_min": min(t.offline for t in times),
-                "cpu_s": statistics.median(t.cpu for t in times),
+                "offline_s_min": min(run.offline_s for run in runs),
+                "cpu_s": statistics.median(run.mine.cpu + run.theirs.cpu for run in runs),
+                "peak_memory_bytes_rank0": runs[-1].mine.peak_memory,
+                "peak_memory_bytes_rank1": runs[-1].theirs.peak_memory,
             },
         )
-        return job.decorate(row)
 
     def _tell(self, order: dict[str, Any]) -> None:
         self._side.party.channel.send("order", [json.dumps(order).encode()], round=False)
 
-    def _hear(self) -> dict[str, float]:
+    def _hear(self) -> dict[str, Any]:
         (frame,) = self._side.party.channel.recv_any("times", 1 << 10, round=False)
-        found: dict[str, float] = json.loads(bytes(frame))
+        found: dict[str, Any] = json.loads(bytes(frame))
         return found
 
     def stop(self) -> None:
@@ -226,21 +165,18 @@ class Bench:
 
 @contextmanager
 def running(setting: Setting) -> Iterator[Bench]:
-    """Start dealer and worker, and connect as the client. Raises BackendError before anything starts."""
+    """Start the other programs and connect as the client. Raises BackendError before anything starts."""
     for name in {setting.backend, setting.server_backend or setting.backend}:
         get_backend(name)
     with tempfile.TemporaryDirectory(prefix="fastlmpi-bench-") as scratch:
         keys = Path(scratch)
         for role in ("client", "server", "dealer"):
             generate(keys, role)
-        dealer_argv = [sys.executable, "-m", "transformer.cli", "dealer", "--once", "--keys", scratch]
-        dealer_argv += ["--dealer", "tcp://127.0.0.1:*", "--backend", setting.backend]
-        dealer_argv += ["--recv-timeout-s", f"{SETTINGS.recv_timeout_s:.0f}"]
-        with launch([Program("dealer", dealer_argv)], timeout_s=RUN_TIMEOUT_S) as programs:
-            dealer = programs.wait_ready("dealer", START_TIMEOUT_S)["address"]
+        with launch([], timeout_s=RUN_TIMEOUT_S) as programs:
+            dealer = NO_DEALER if setting.alone else _start_dealer(programs, scratch, setting)
             worker = [sys.executable, "-m", "bench.worker", scratch, dealer]
-            worker += [setting.server_backend or setting.backend, setting.network, setting.products]
-            programs.start(Program("server", worker))
+            worker += [setting.server_backend or setting.backend, setting.network]
+            programs.start(Program("server", [*worker, setting.terms.model_dump_json()]))
             server = programs.wait_ready("server", START_TIMEOUT_S)["address"]
             try:
                 with _open_client(keys, server, dealer, setting) as bench:
@@ -250,6 +186,16 @@ def running(setting: Setting) -> Iterator[Bench]:
                 programs.wait()  # raises with the last words of the party that failed first
                 raise
             programs.wait()
+
+
+def _start_dealer(programs: Running, keys: str, setting: Setting) -> str:
+    """Its address."""
+    argv = [sys.executable, "-m", "transformer.cli", "dealer", "--once", "--keys", keys]
+    argv += ["--dealer", "tcp://127.0.0.1:*", "--backend", setting.backend]
+    argv += ["--recv-timeout-s", f"{SETTINGS.recv_timeout_s:.0f}"]
+    programs.start(Program("dealer", argv))
+    address: str = programs.wait_ready("dealer", START_TIMEOUT_S)["address"]
+    return address
 
 
 @contextmanager
@@ -265,14 +211,25 @@ def _open_client(keys: Path, server: str, dealer: str, setting: Setting) -> Iter
             extend=setting.terms.extension,
         ) as party,
     ):
-        yield Bench(Side(party), setting)
+        yield Bench(Side(party, setting.terms), setting)
 
 
-def dealer_opener(keys: Path, own: KeyPair, address: str) -> Opener:
-    """Opens channels to the dealer."""
+def dealer_opener(keys: Path, own: KeyPair, address: str) -> Opener | None:
+    """Opens channels to the dealer, if there is one."""
+    if address == NO_DEALER:
+        return None
     return lambda: connect(address, own, load_public(keys / "dealer.pub"), SETTINGS)
 
 
 def emulated(channel: Channel, network: str) -> Channel:
     """The channel behind an emulated link, if one is asked for."""
     return channel if network == "none" else EmulatedChannel(channel, Link.parse(network))
+
+
+def _both_ways(traffic: TrafficReport) -> int:
+    return traffic.sent.bytes + traffic.received.bytes
+
+
+def _mean(values: Sequence[int]) -> int:
+    """Of runs that may draw on what earlier ones made in large pieces (silent OT)."""
+    return round(statistics.mean(values))

@@ -59,11 +59,19 @@ ROUNDS = Column("rounds", lambda r: str(r["rounds"]))
 SENT = Column("client sends", lambda r: size(r["online_bytes_sent"]))
 RECEIVED = Column("server sends", lambda r: size(r["online_bytes_received"]))
 DEALER = Column("dealer sends", lambda r: size(r["dealer_bytes"]))
+BETWEEN = Column("offline, both ways", lambda r: size(r["offline_bytes"]))
+FIRST = Column("first offline", lambda r: seconds(r.get("first_offline_s")))
+CPU = Column("CPU", lambda r: seconds(r.get("cpu_s")))
+MEMORY = Column("memory", lambda r: size(r.get("peak_memory_bytes_rank0")))
+OTS = Column("OTs/s", lambda r: number(r.get("items_per_s")))
+BITS = Column("bits per OT", lambda r: number(r.get("bits_per_item")))
 SETUP = Column("set-up", lambda r: seconds(r["setup_s"]))
 MAX_ERROR = Column("largest error", lambda r: number(r["max_abs_error"]))
 MEAN_ERROR = Column("mean error", lambda r: number(r["mean_abs_error"]))
 RUNS = Column("runs", lambda r: str(r["repeats"]))
 SPEEDUP = Column("speedup", lambda r: number(r.get("speedup")))
+#: Shown where a row has the key.
+EXTRA = {"bits_per_item": (OTS, BITS), "speedup": (SPEEDUP,)}
 COST = (ROUNDS, SENT, RECEIVED, DEALER, MAX_ERROR, MEAN_ERROR, RUNS)
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -83,6 +91,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Gop/s", lambda r: number(r["gops"])),
     ),
 }  # fmt: skip
+#: Without a dealer: what the parties do and say to each other offline instead of what a dealer sends.
+ALONE = {OFFLINE: (OFFLINE, FIRST, BETWEEN, CPU, MEMORY), DEALER: ()}
 SHAPES = {
     "layer": "texts x tokens x hidden x heads x inner",
     "model": "texts x tokens x layers x hidden x heads x inner x words",
@@ -100,8 +110,13 @@ def section(file: Path) -> str:
     parts = [f"## {file.stem}"]
     for bench, columns in COLUMNS.items():
         rows = [row for row in results if row["bench"] == bench]
-        if rows:
-            parts += [f"### {bench}", _heading(bench, rows), _table(rows, columns)]
+        dealt = [row for row in rows if row["trust"] != "two-party"]
+        alone = [row for row in rows if row["trust"] == "two-party"]
+        if dealt:
+            parts += [f"### {bench}", _heading(bench, dealt), _table(dealt, columns)]
+        if alone:
+            kept = [new for column in columns for new in ALONE.get(column, (column,))]
+            parts += [f"### {bench}, two parties alone", _heading(bench, alone), _table(alone, kept)]
     return "\n\n".join(parts)
 
 
@@ -117,8 +132,10 @@ def _heading(bench: str, rows: Sequence[Result]) -> str:
 
 
 def _table(rows: Sequence[Result], columns: Sequence[Column]) -> str:
-    if any("speedup" in row for row in rows):
-        columns = (*columns, SPEEDUP)
+    columns = [
+        *columns,
+        *(c for key, extra in EXTRA.items() for c in extra if any(key in row for row in rows)),
+    ]
     lines = [[column.head for column in columns], ["---"] * len(columns)]
     lines += [[column.entry(row) for column in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,16 +10,19 @@ from pathlib import Path
 import bench.he
 import bench.layer
 import bench.model
+import bench.ot
 import bench.protocols  # noqa: F401 - the jobs register themselves
 from bench.job import Job
-from bench.session import MATERIAL_LIMIT, SETTINGS, Side, dealer_opener, emulated
+from bench.session import MATERIAL_LIMIT, SETTINGS, dealer_opener, emulated
+from bench.side import Side
 from gpu_ss.session import joined
 from net import Listener, load_keys, load_public, report_ready
-from transformer.terms import ProductsMode, Terms
+from transformer.terms import Terms
 
 
-def main(keys_folder: str, dealer_address: str, backend: str, network: str, products: ProductsMode) -> None:
-    """Serve one client."""
+def main(keys_folder: str, dealer_address: str, backend: str, network: str, stated: str) -> None:
+    """Serve one client, under the terms it states."""
+    terms = Terms.model_validate_json(stated)
     keys = Path(keys_folder)
     own, client = load_keys(keys / "server.key"), load_public(keys / "client.pub")
     with Listener("tcp://127.0.0.1:*", own, [client], SETTINGS) as listener:
@@ -32,10 +35,10 @@ def main(keys_folder: str, dealer_address: str, backend: str, network: str, prod
                 dealer_opener(keys, own, dealer_address),
                 backend,
                 MATERIAL_LIMIT,
-                Terms(products=products).extension,
+                terms.extension,
             ) as party,
         ):
-            side = Side(party)
+            side = Side(party, terms)
             while True:
                 (frame,) = side.party.channel.recv_any("order", 1 << 20, round=False)
                 order = json.loads(bytes(frame))
@@ -51,4 +54,4 @@ def main(keys_folder: str, dealer_address: str, backend: str, network: str, prod
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])  # type: ignore[arg-type]
+    main(*sys.argv[1:])

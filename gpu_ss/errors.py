@@ -4,6 +4,7 @@
     |-- RingMismatch        operands live in different rings or scales
     |-- RangeError          a public or private clear value does not fit its ring and scale
     |-- CorrelationError    correlated randomness is missing, exhausted, malformed or out of order
+    |-- StoreError          correlations cannot be kept on disk: no room, no rights
     `-- PlanError           a run asked for something else than its plan said
 
 No message ever contains a share, a mask or a secret value; shapes, rings and names are public.
@@ -24,6 +25,10 @@ class RangeError(SharingError, ValueError):
 
 class CorrelationError(SharingError):
     """The provider cannot give the correlation that was asked for."""
+
+
+class StoreError(SharingError):
+    """Correlations cannot be kept on disk."""
 
 
 class PlanError(SharingError):

@@ -17,6 +17,7 @@ from gpu_ss.party import Party, Round
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.direct import Direct, Message, Traffic
 from gpu_ss.ring import Array
 
 
@@ -65,6 +66,13 @@ class Plan:
         specs = [spec.moved(offset, self.first) for spec in self.specs]
         return Plan(first, specs, self.tags, self.rounds)
 
+    def count_message(self, message: Message) -> None:
+        """Add one message of a direct product."""
+        self.rounds += message.round
+        row = self.tags.setdefault(message.tag, TagCost())
+        row.messages += 1
+        row.sent[message.sender] += message.bytes
+
     def count(self, request: Round) -> None:
         """Add one round."""
         self.rounds += 1
@@ -79,8 +87,9 @@ class Plan:
 class PlanProvider(Provider):
     """Notes what is taken and gives shapes."""
 
-    def __init__(self, rank: int, plan: Plan, economy: Economy) -> None:
+    def __init__(self, rank: int, plan: Plan, economy: Economy, traffic: Traffic | None) -> None:
         super().__init__()
+        self._traffic = traffic
         self.economy = economy
         self._next = plan.first
         self._rank = rank
@@ -91,6 +100,19 @@ class PlanProvider(Provider):
         self._held += 1
         return self._held - 1
 
+    @property
+    def direct(self) -> bool:
+        return self._traffic is not None
+
+    def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
+        if self._traffic is None:
+            return super().compute(spec, *operands)
+        self.take(spec)
+        messages = list(self._traffic(spec))
+        for message in messages:
+            self._plan.count_message(message)
+        return NullArray(spec.shape), sum(message.round for message in messages)
+
     def _expand(self, number: int, spec: Correlation) -> Sequence[Array | None]:
         self._plan.specs.append(spec)
         return [NullArray(o.shape) if o.owner in (None, self._rank) else None for o in spec.outputs()]
@@ -99,12 +121,11 @@ class PlanProvider(Provider):
 class PlanningParty(Party):
     """A party whose rounds are counted instead of sent."""
 
-    def __init__(self, rank: int, plan: Plan, economy: Economy) -> None:
+    def __init__(self, rank: int, plan: Plan, economy: Economy, traffic: Traffic | None) -> None:
         backend = NullBackend()
         no_channel: Any = None
-        super().__init__(
-            rank, backend, PlanProvider(rank, plan, economy), no_channel, Prg(backend, bytes(32))
-        )
+        provider = PlanProvider(rank, plan, economy, traffic)
+        super().__init__(rank, backend, provider, no_channel, Prg(backend, bytes(32)))
         self.plan = plan
 
     def exchange(self, request: Round) -> list[Array]:
@@ -112,8 +133,17 @@ class PlanningParty(Party):
         return [NullArray(item.shape) for item in request.items]
 
 
-def make_plan(rank: int, run: Callable[[Party], Any], first: int = 0, economy: Economy = DEALT) -> Plan:
-    """The plan of `run`, which gets a party that holds shapes only. `economy`: that of the session's provider."""
+def make_plan(
+    rank: int,
+    run: Callable[[Party], Any],
+    first: int = 0,
+    economy: Economy = DEALT,
+    traffic: Traffic | None = None,
+) -> Plan:
+    """The plan of `run`, which gets a party that holds shapes only.
+
+    economy: that of the session's provider. traffic: of products that the provider computes at once, if it does.
+    """
     plan = Plan(first)
-    run(PlanningParty(rank, plan, economy))
+    run(PlanningParty(rank, plan, economy, traffic))
     return plan

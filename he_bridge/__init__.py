@@ -11,10 +11,16 @@
     evaluation  the two ends of a packed product
     packed      shares of X W for few rows of the client's X and the server's W
     matmul      shares of A B for shared A and B
-    slots       products of shares, elementwise, in the slots of BFV through TenSEAL
-    tenseal_*   TenSEAL: bytes in and out, BFV as `slots` uses it, RowBatch once more up to 59 bits
+    slot_sets   how many primes products in slots need, for a ring and a number of elements
+    slots       products of shares, elementwise and summed, in the slots of BFV through TenSEAL
+    remainders  numbers as residues modulo several primes, for slots and tenseal_linear
+    tenseal_*   TenSEAL: bytes in and out, BFV as `slots` uses it, RowBatch once more for comparison
+    choice      which of these makes a product, and what it costs, from shapes alone
     products    the engines behind one face, a client's and a server's
-    provider    correlations: products by encryption, the rest from another provider
+    elementwise elementwise correlations as requests to the engines
+    provider    correlations and direct products by encryption, the rest from another provider
+    traffic     what direct products send, for plans
+    pace        progress
 
 It supplies `gpu_ss` with correlations and knows nothing of models.
 """

@@ -3,8 +3,9 @@
     Owner      holds the keys: sends switching keys and encrypted operands, decrypts replies
     Evaluator  multiplies with operands in clear, merges, masks; answers through `rlwe.reply` only
 
-Both follow one `Layout`, so every message is known beforehand: key, switching keys when a spread is new, blocks of
-inputs, blocks of replies. A counter of products is part of every header; a message of an earlier one is refused.
+Both follow one `Layout`, so every message is known beforehand: key, switching keys when a spread is new (`ready`,
+or when they are needed), blocks of inputs, blocks of replies. A counter of products is part of every header; a
+message of an earlier one is refused. The client may offer several products before it takes the replies to one.
 
 Memory of the evaluator: the shorter side is kept whole, that is all fresh ciphertexts of a product (N residues of
 4 bytes for two parts and each prime, 393 KB under LIN64P) while results are made a group at a time, or all sums
@@ -13,6 +14,7 @@ while ciphertexts are added up a block at a time; besides, a group's results twi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -36,9 +38,13 @@ _TILES = 32
 
 #: (product, groups, tiles) -> words of the weights there (`Layout.weights`).
 Operand = Callable[[int, slice, slice], Array]
+#: (first, end) -> results of these replies, values [primes, 2, results, N].
+Results = Callable[[int, int], Array]
+#: Called after every message of replies.
+Step = Callable[[], None]
 
 
-class _End:
+class _End(ABC):
     """What both ends know: rings, the number of products so far, which switching keys are there."""
 
     def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
@@ -48,14 +54,26 @@ class _End:
         self.prg = Prg(backend)
         self._channel = channel
         self._counter = 0
+        self._sent: set[int] = set()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.ring.params.name}, <hidden>)"
 
-    def _header(self, layout: Layout, tag: bytes, kind: Kind, first: int, count: int) -> Header:
+    def ready(self, layout: Layout) -> None:
+        """Sees to it that the switching keys of a layout are there: each is sent once in a session."""
+        for shift in keyswitch.shifts(layout.merged_spread):
+            if shift not in self._sent:
+                self._sent.add(shift)
+                self._pass_key(shift)
+
+    @abstractmethod
+    def _pass_key(self, shift: int) -> None:
+        """Sends or receives the switching key for a distance."""
+
+    def _header(self, layout: Layout, tag: bytes, turn: int, kind: Kind, first: int, count: int) -> Header:
         shape = layout.shape
         sizes = (shape.rows, shape.inputs, shape.outputs)
-        return Header(kind, self.ring.params.digest, layout.digest(tag), self._counter, *sizes, first, count)
+        return Header(kind, self.ring.params.digest, layout.digest(tag), turn, *sizes, first, count)
 
 
 class Owner(_End):
@@ -64,32 +82,36 @@ class Owner(_End):
     def __init__(self, backend: Backend, channel: Channel, params: ParameterSet) -> None:
         super().__init__(backend, channel, params)
         self._secret = rlwe.SecretKey(self.ring, self.prg)
-        self._sent: set[int] = set()
         wire.send_public_key(channel, self.level, rlwe.public_key(self._secret, self.level, self.prg))
 
-    def offer(self, layout: Layout, tag: bytes, x: Array) -> None:
-        """Begins a product: sends x [batch, rows, K] encrypted, after switching keys that are new."""
+    def offer(self, layout: Layout, tag: bytes, x: Array, lead: bool = True) -> int:
+        """Begins a product: sends x [batch, rows, K] encrypted, after switching keys that are new. Its number.
+
+        lead: False if it follows another one without waiting, so that it costs no round of its own.
+        """
         self._counter += 1
-        for shift in keyswitch.shifts(layout.merged_spread):
-            if shift not in self._sent:
-                self._sent.add(shift)
-                key = keyswitch.switching_key(self._secret, shift, self.prg)
-                wire.send_switching_key(self._channel, self.ring, key)
+        self.ready(layout)
         for first, end in spans(layout.ciphertexts, BLOCK):
             words = layout.inputs(self.ring.backend, x, first, end - first)
             seed = fresh_key()
             b = rlwe.encrypt(self._secret, words, seed, self.prg)
-            header = self._header(layout, tag, Kind.INPUTS, first, end - first)
-            wire.send_inputs(self._channel, self.ring, header, seed, b)
+            header = self._header(layout, tag, self._counter, Kind.INPUTS, first, end - first)
+            wire.send_inputs(self._channel, self.ring, header, seed, b, round=lead and first == 0)
+        return self._counter
 
-    def finish(self, layout: Layout, tag: bytes) -> Array:
-        """Decrypts the replies: results plus masks [batch, rows, n]."""
+    def finish(self, layout: Layout, tag: bytes, turn: int, step: Step, lead: bool = True) -> Array:
+        """Decrypts the replies to product `turn`: results plus masks [batch, rows, n]."""
         words = self.ring.backend.empty((layout.replies, self.ring.degree))
-        for first, end in _reply_spans(layout):
-            header = self._header(layout, tag, Kind.REPLIES, first, end - first)
-            replies = wire.recv_replies(self._channel, self.ring, header)
+        for first, end in reply_spans(layout):
+            header = self._header(layout, tag, turn, Kind.REPLIES, first, end - first)
+            replies = wire.recv_replies(self._channel, self.ring, header, round=lead and first == 0)
             words[first:end] = rlwe.decrypt(self._secret, replies)
+            step()
         return layout.extract(words)
+
+    def _pass_key(self, shift: int) -> None:
+        key = keyswitch.switching_key(self._secret, shift, self.prg)
+        wire.send_switching_key(self._channel, self.ring, key)
 
 
 class Evaluator(_End):
@@ -100,24 +122,28 @@ class Evaluator(_End):
         self._public = wire.recv_public_key(channel, self.level)
         self._keys: dict[int, Array] = {}
 
-    def answer(self, layout: Layout, tag: bytes, operand: Operand) -> Array:
-        """Receives encrypted operands, multiplies, replies; the masks [batch, rows, n]."""
+    def answer(self, layout: Layout, tag: bytes, operand: Operand, step: Step, lead: bool = True) -> Array:
+        """Receives encrypted operands, multiplies, replies; the masks [batch, rows, n]. lead: as at the client."""
         self._counter += 1
-        for shift in keyswitch.shifts(layout.merged_spread):
-            if shift not in self._keys:
-                self._keys[shift] = wire.recv_switching_key(self._channel, self.ring, shift).both(self.ring)
-        kept = layout.shape.batch > 1 or layout.tiles <= layout.results
+        self.ready(layout)
+        shape = layout.shape
+        kept = shape.batch > 1 or shape.diagonals > 0 or layout.tiles <= layout.results
         sums = self._kept_inputs if kept else self._kept_results
-        results = sums(layout, tag, operand)
+        results = sums(layout, tag, operand, lead)
         masks = self.ring.backend.empty((layout.replies, self.ring.degree))
-        for first, end in _reply_spans(layout):
-            masks[first:end] = self._reply(layout, tag, first, results(first, end), end - first)
+        for first, end in reply_spans(layout):
+            leads = lead and first == 0
+            masks[first:end] = self._reply(layout, tag, first, results(first, end), end - first, leads)
+            step()
         return layout.extract(masks)
 
-    def _kept_inputs(self, layout: Layout, tag: bytes, operand: Operand) -> Callable[[int, int], Array]:
+    def _pass_key(self, shift: int) -> None:
+        self._keys[shift] = wire.recv_switching_key(self._channel, self.ring, shift).both(self.ring)
+
+    def _kept_inputs(self, layout: Layout, tag: bytes, operand: Operand, lead: bool) -> Results:
         """Receives all ciphertexts; results are made when replies need them."""
         packs = [self._empty(2 * layout.tiles) for _ in range(layout.packs)]
-        for first, b, a in self._inputs(layout, tag):
+        for first, b, a in self._inputs(layout, tag, lead):
             for place in range(b.shape[1]):
                 pack, t = divmod(first + place, layout.tiles)
                 packs[pack][:, t], packs[pack][:, layout.tiles + t] = b[:, place], a[:, place]
@@ -126,16 +152,18 @@ class Evaluator(_End):
             out = self._zeros(layout, end - first)
             for product, groups, at in _runs(layout, first * layout.members, end * layout.members):
                 x = packs[product // layout.heads]
-                every = slice(0, layout.tiles)
-                out[:, :, at] = self._products(layout, operand, product, groups, every, x, None)
+                for some, tiles in _supports(layout, groups):
+                    where = slice(at.start + some.start - groups.start, at.start + some.stop - groups.start)
+                    part = self._tiles_of(x, layout, tiles)
+                    out[:, :, where] = self._products(layout, operand, product, some, tiles, part, None)
             return out
 
         return results
 
-    def _kept_results(self, layout: Layout, tag: bytes, operand: Operand) -> Callable[[int, int], Array]:
+    def _kept_results(self, layout: Layout, tag: bytes, operand: Operand, lead: bool) -> Results:
         """Adds products up as ciphertexts of the one matrix come in."""
         total, groups = None, slice(0, layout.groups)
-        for first, b, a in self._inputs(layout, tag):
+        for first, b, a in self._inputs(layout, tag, lead):
             x = self.ring.backend.xp.concatenate([b, a], axis=1)
             tiles = slice(first, first + b.shape[1])
             total = self._products(layout, operand, 0, groups, tiles, x, total)
@@ -148,13 +176,13 @@ class Evaluator(_End):
 
         return results
 
-    def _inputs(self, layout: Layout, tag: bytes) -> Iterator[tuple[int, Array, Array]]:
+    def _inputs(self, layout: Layout, tag: bytes, lead: bool) -> Iterator[tuple[int, Array, Array]]:
         """Blocks of ciphertexts: first number, b and a parts as values, divided by the spread of merging."""
         ring = self.ring
         inverse = ring.constants(np.array([pow(layout.merged_spread, -1, p) for p in ring.primes], np.uint32))
         for first, end in spans(layout.ciphertexts, BLOCK):
-            header = self._header(layout, tag, Kind.INPUTS, first, end - first)
-            b, a = wire.recv_inputs(self._channel, ring, header)
+            header = self._header(layout, tag, self._counter, Kind.INPUTS, first, end - first)
+            b, a = wire.recv_inputs(self._channel, ring, header, round=lead and first == 0)
             if layout.merged_spread > 1:
                 b, a = ring.multiply_add(b, inverse), ring.multiply_add(a, inverse)
             yield first, b, a
@@ -186,7 +214,9 @@ class Evaluator(_End):
             out[:, :, first:end] = sums.reshape(len(ring.primes), 2, -1, ring.degree)
         return out
 
-    def _reply(self, layout: Layout, tag: bytes, first: int, results: Array, count: int) -> Array:
+    def _reply(
+        self, layout: Layout, tag: bytes, first: int, results: Array, count: int, leads: bool
+    ) -> Array:
         """Merges results, values [primes, 2, count * members, N], and sends replies; their masks [count, N]."""
         ring, level, backend = self.ring, self.level, self.ring.backend
         contiguous = backend.xp.ascontiguousarray
@@ -200,9 +230,16 @@ class Evaluator(_End):
         mask = Ring(ring.params.ring_bits).reduce(self.prg.words((count, ring.degree)))
         parts = contiguous(c[:, :count]), contiguous(c[:, count:])
         replies = rlwe.reply(level, self._public, *parts, mask, self.prg)
-        header = self._header(layout, tag, Kind.REPLIES, first, count)
-        wire.send_replies(self._channel, ring, header, replies)
+        header = self._header(layout, tag, self._counter, Kind.REPLIES, first, count)
+        wire.send_replies(self._channel, ring, header, replies, round=leads)
         return mask
+
+    def _tiles_of(self, x: Array, layout: Layout, tiles: slice) -> Array:
+        """Some tiles of x [primes, 2 tiles, N], both parts."""
+        if tiles == slice(0, layout.tiles):
+            return x
+        both = self.ring.backend.xp.ascontiguousarray(x.reshape(len(x), 2, layout.tiles, -1)[:, :, tiles])
+        return both.reshape(len(x), -1, self.ring.degree)
 
     def _empty(self, polys: int) -> Array:
         return self.ring.backend.xp.empty((len(self.ring.primes), polys, self.ring.degree), np.uint32)
@@ -218,9 +255,20 @@ def spans(total: int, step: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, total)
 
 
-def _reply_spans(layout: Layout) -> Iterator[tuple[int, int]]:
+def reply_spans(layout: Layout) -> Iterator[tuple[int, int]]:
     """The replies of each message."""
     return spans(layout.replies, min(_REPLIES, max(1, _RESULTS // layout.members)))
+
+
+def _supports(layout: Layout, groups: slice) -> Iterator[tuple[slice, slice]]:
+    """Groups side by side that have weights in the same tiles, and these tiles."""
+    start = groups.start
+    while start < groups.stop:
+        tiles, stop = layout.support(start), start + 1
+        while stop < groups.stop and layout.support(stop) == tiles:
+            stop += 1
+        yield slice(start, stop), tiles
+        start = stop
 
 
 def _runs(layout: Layout, start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:

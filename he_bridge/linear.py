@@ -17,7 +17,7 @@ the protocol: a client with a crafted key or crafted ciphertexts is not stopped 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ from gpu_ss.prg import Prg, fresh_key
 from gpu_ss.ring import Array, Ring
 from he_bridge import rlwe, wire
 from he_bridge.errors import ParameterError
+from he_bridge.pace import Progress, counter, silent
+from he_bridge.packing import Shape
 from he_bridge.params import Margins, ParameterSet, check, check_weights, largest_magnitude
 from he_bridge.ring import PolyRing
 from he_bridge.wire import DIGEST_BYTES, Header, Kind
@@ -42,11 +44,19 @@ GROUP = 256
 
 @dataclass(frozen=True)
 class Layer:
-    """What the client knows of a weight matrix: its shape, and a digest that ties messages to it."""
+    """What the client knows of a weight matrix: its shape, and a digest that ties messages to it.
+
+    diagonals: so many square blocks at its right end have nothing but a diagonal.
+    """
 
     inputs: int
     outputs: int
     digest: bytes
+    diagonals: int = 0
+
+    def shape(self, rows: int) -> Shape:
+        """Of a product with that many rows."""
+        return Shape(1, rows, self.inputs, self.outputs, self.diagonals)
 
 
 class Weights:
@@ -57,7 +67,12 @@ class Weights:
     """
 
     def __init__(
-        self, backend: Backend, params: ParameterSet, weights: NDArray[Any], digest_key: bytes | None = None
+        self,
+        backend: Backend,
+        params: ParameterSet,
+        weights: NDArray[Any],
+        digest_key: bytes | None = None,
+        diagonals: int = 0,
     ) -> None:
         if weights.dtype.kind not in "iu" or weights.dtype == np.uint64:
             raise ParameterError(f"weights must be signed integers, not {weights.dtype}")
@@ -65,7 +80,7 @@ class Weights:
         self.margins: Margins = check_weights(params, integers)
         key = fresh_key() if digest_key is None else digest_key
         digest = hashlib.blake2b(integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
-        self.layer = Layer(integers.shape[0], integers.shape[1], digest)
+        self.layer = Layer(integers.shape[0], integers.shape[1], digest, diagonals)
         self.largest = largest_magnitude(integers)
         self.transposed = backend.asarray(np.ascontiguousarray(integers.T, np.float64))
 
@@ -114,34 +129,37 @@ class RowBatchClient:
     def __repr__(self) -> str:
         return f"RowBatchClient({self._ring.params.name}, <hidden>)"
 
-    def correlate(self, layer: Layer, r: Array) -> Array:
-        """R W + S [rows, C] for words R [rows, K], which must be fresh and uniform. Raises NetError."""
+    def correlate(self, layer: Layer, r: Array, progress: Progress = silent) -> Array:
+        """R W + S [rows, C] modulo 2^ring_bits for words R [rows, K]. Raises NetError."""
         if r.ndim != 2 or r.shape[1] != layer.inputs:
             raise ValueError(f"R must be [rows, {layer.inputs}], not {r.shape}")
         out = self._ring.backend.empty((len(r), layer.outputs))
+        step = _steps(self._ring.params, layer, len(r), progress)
         for start, stop in _spans(len(r), self._ring.degree):
             batch = self._turns.next_batch(layer, stop - start)
-            self._offer(batch, r[start:stop])
-            self._finish(batch, out[start:stop])
+            self._offer(batch, r[start:stop], step)
+            self._finish(batch, out[start:stop], step)
         return out
 
-    def _offer(self, batch: _Batch, r: Array) -> None:
+    def _offer(self, batch: _Batch, r: Array, step: Callable[[], None]) -> None:
         """Sends the columns of R, encrypted."""
         for first, end in _spans(batch.layer.inputs, BLOCK):
             words = self._ring.backend.zeros((end - first, self._ring.degree))
             words[:, : batch.rows] = r[:, first:end].T
             seed = fresh_key()
             b = rlwe.encrypt(self._secret, words, seed, self._prg)
-            wire.send_inputs(
-                self._channel, self._ring, batch.header(Kind.INPUTS, first, end - first), seed, b
-            )
+            header = batch.header(Kind.INPUTS, first, end - first)
+            wire.send_inputs(self._channel, self._ring, header, seed, b, round=first == 0)
+            step()
 
-    def _finish(self, batch: _Batch, out: Array) -> None:
+    def _finish(self, batch: _Batch, out: Array, step: Callable[[], None]) -> None:
         """Decrypts the replies into `out`."""
         for first, end in _spans(batch.layer.outputs, BLOCK):
             header = batch.header(Kind.REPLIES, first, end - first)
-            words = rlwe.decrypt(self._secret, wire.recv_replies(self._channel, self._ring, header))
+            replies = wire.recv_replies(self._channel, self._ring, header, round=first == 0)
+            words = rlwe.decrypt(self._secret, replies)
             out[:, first:end] = words[:, : batch.rows].T
+            step()
 
 
 class RowBatchServer:
@@ -154,10 +172,12 @@ class RowBatchServer:
         self._prg = Prg(backend)
         self._turns = _Turns(params)
         self._public = wire.recv_public_key(channel, self._ring)
+        self._step: Callable[[], None] = lambda: None
 
-    def correlate(self, weights: Weights, rows: int) -> Array:
+    def correlate(self, weights: Weights, rows: int, progress: Progress = silent) -> Array:
         """S [rows, C], uniform words modulo 2^ring_bits. Raises NetError."""
         out = self._ring.backend.empty((rows, weights.layer.outputs))
+        self._step = _steps(self._ring.params, weights.layer, rows, progress)
         for start, stop in _spans(rows, self._ring.degree):
             batch = self._turns.next_batch(weights.layer, stop - start)
             self._evaluate(batch, weights, out[start:stop])
@@ -189,7 +209,10 @@ class RowBatchServer:
         b, a = empty(shape, np.uint32), empty(shape, np.uint32)
         for start, stop in _spans(end - first, BLOCK):
             header = batch.header(Kind.INPUTS, first + start, stop - start)
-            b[:, start:stop], a[:, start:stop] = wire.recv_inputs(self._channel, self._ring, header)
+            leads = first + start == 0
+            found = wire.recv_inputs(self._channel, self._ring, header, round=leads)
+            b[:, start:stop], a[:, start:stop] = found
+            self._step()
         return b, a
 
     def _reply(self, batch: _Batch, first: int, result: tuple[Array, Array], out: Array) -> None:
@@ -201,7 +224,8 @@ class RowBatchServer:
             parts = (contiguous(b[:, start:stop]), contiguous(a[:, start:stop]))
             replies = rlwe.reply(ring, self._public, *parts, mask, self._prg)
             header = batch.header(Kind.REPLIES, first + start, stop - start)
-            wire.send_replies(self._channel, ring, header, replies)
+            wire.send_replies(self._channel, ring, header, replies, round=first + start == 0)
+            self._step()
             out[:, first + start : first + stop] = mask[:, : batch.rows].T
 
 
@@ -223,6 +247,12 @@ class _Sum:
             for x, more in zip(self.parts, add or (None, None), strict=True)
         )
         return b, a
+
+
+def _steps(params: ParameterSet, layer: Layer, rows: int, progress: Progress) -> Callable[[], None]:
+    """A step for each message of a call."""
+    messages = -(-layer.inputs // BLOCK) + -(-layer.outputs // BLOCK)
+    return counter(progress, -(-rows // params.degree) * messages)
 
 
 def _spans(total: int, step: int) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,8 @@ share, uniform, and the server's operands in the noise up to a statistical dista
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -26,10 +28,20 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array, Ring
 from he_bridge import packing
-from he_bridge.evaluation import Evaluator, Operand, Owner, spans
+from he_bridge.errors import ParameterError
+from he_bridge.evaluation import Evaluator, Operand, Owner, reply_spans, spans
+from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
 from he_bridge.params import MAT48, MAT64, ParameterSet
 from net import Channel
+
+#: The cross terms: A0 B1, and A1 B0 transposed. One is zero if a matrix belongs to one party alone.
+DIRECT, TURNED = 0, 1
+Terms = tuple[int, ...]
+BOTH: Terms = (DIRECT, TURNED)
+Part = tuple[slice, tuple[Layout, Layout]]
+#: Batch, rows, inner indices, columns of a part of a product.
+Piece = tuple[slice, slice, slice, slice]
 
 #: What a byte on the wire costs in nanoseconds when a layout is chosen: 200 Mbit/s.
 BYTE_NS = 40.0
@@ -58,12 +70,67 @@ def _margins(params: ParameterSet, shape: Shape, bits: int, byte_ns: float) -> P
     return packing.margins(params, products)
 
 
-class _Party:
+def cut(params: ParameterSet, shape: Shape, bits: int, byte_ns: float = BYTE_NS) -> list[Piece]:
+    """What to multiply at a time: everything, or halves of what the set refuses as a whole.
+
+    The distance of 2^-40 is then that of each piece. Raises ParameterError for numbers that no piece can bear.
+    """
+    whole = (slice(0, shape.batch), slice(0, shape.rows), slice(0, shape.inputs), slice(0, shape.outputs))
+    return [*_halves(params, whole, bits, byte_ns)]
+
+
+def _halves(params: ParameterSet, piece: Piece, bits: int, byte_ns: float) -> Iterator[Piece]:
+    sizes = [part.stop - part.start for part in piece]
+    try:
+        if max(sizes[1], sizes[3]) <= params.degree:
+            margins(params, Shape(*sizes), bits, byte_ns)
+            yield piece
+            return
+    except ParameterError:
+        if max(sizes) == 1:
+            raise
+    if sizes[0] > 1 and max(sizes[1], sizes[3]) <= params.degree:
+        side = 0
+    elif max(sizes[1], sizes[3]) > 1:
+        side = 1 if sizes[1] >= sizes[3] else 3
+    else:
+        side = 2
+    part, middle = piece[side], piece[side].start + sizes[side] // 2
+    for half in (slice(part.start, middle), slice(middle, part.stop)):
+        batch, rows, inner, columns = (half if k == side else piece[k] for k in range(4))
+        yield from _halves(params, (batch, rows, inner, columns), bits, byte_ns)
+
+
+def parts(params: ParameterSet, shape: Shape, byte_ns: float = BYTE_NS) -> list[Part]:
+    """Parts of the batch, with the layouts of A0 B1 and of B0^T A1^T."""
+    return _parts(params, shape, byte_ns)
+
+
+class _Party(ABC):
     """What both ends do alike."""
+
+    _end: Owner | Evaluator
 
     def __init__(self, params: ParameterSet, byte_ns: float) -> None:
         self._params = params
         self._byte_ns = byte_ns
+
+    def ready(self, shape: Shape) -> None:
+        """Sends or receives the switching keys of such a call, as far as the other party has none yet."""
+        for _, layouts in _parts(self._params, shape, self._byte_ns):
+            for layout in layouts:
+                self._end.ready(layout)
+
+    @abstractmethod
+    def multiply(
+        self,
+        a: Array,
+        b: Array,
+        bits: int | None = None,
+        terms: Terms = BOTH,
+        progress: Progress = silent,
+    ) -> Array:
+        """This party's share of A B modulo 2^bits, [batch, m, n]; of `terms` alone if others are zero."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._params.name}, <hidden>)"
@@ -87,27 +154,40 @@ class MatrixProductClient(_Party):
     byte_ns, the same at both ends: how dear a byte is; less makes larger and quicker messages.
     """
 
+    _end: Owner
+
     def __init__(
         self, backend: Backend, channel: Channel, params: ParameterSet = MAT64, byte_ns: float = BYTE_NS
     ) -> None:
         super().__init__(params, byte_ns)
         self._end = Owner(backend, channel, params)
 
-    def multiply(self, a: Array, b: Array, bits: int | None = None) -> Array:
+    def multiply(
+        self,
+        a: Array,
+        b: Array,
+        bits: int | None = None,
+        terms: Terms = BOTH,
+        progress: Progress = silent,
+    ) -> Array:
         """This party's share of A B modulo 2^bits, [batch, m, n]. Raises NetError, ParameterError."""
         shape, ring = self._begin(a, b, bits)
         out = self._end.ring.backend.matmul(a, b)
-        for some, (direct, turned) in _parts(self._params, shape, self._byte_ns):
-            operands = ((direct, ring.reduce(a[some])), (turned, ring.reduce(b[some].transpose(0, 2, 1))))
-            for number, (layout, x) in enumerate(operands):
-                self._end.offer(layout, _tag(number, ring), x)
-                cross = self._end.finish(layout, _tag(number, ring))
-                out[some] += cross.transpose(0, 2, 1) if number else cross
+        every = _parts(self._params, shape, self._byte_ns)
+        step = _steps(progress, every, terms)
+        for some, layouts in every:
+            operands = (ring.reduce(a[some]), ring.reduce(b[some].transpose(0, 2, 1)))
+            turns = [self._end.offer(layouts[k], _tag(k, ring), operands[k], k == terms[0]) for k in terms]
+            for k, turn in zip(terms, turns, strict=True):
+                cross = self._end.finish(layouts[k], _tag(k, ring), turn, step, k == terms[0])
+                out[some] += cross.transpose(0, 2, 1) if k == TURNED else cross
         return ring.reduce(out)
 
 
 class MatrixProductServer(_Party):
     """The server's end: knows the client's public and switching keys. `multiply` in the client's order."""
+
+    _end: Evaluator
 
     def __init__(
         self, backend: Backend, channel: Channel, params: ParameterSet = MAT64, byte_ns: float = BYTE_NS
@@ -115,15 +195,25 @@ class MatrixProductServer(_Party):
         super().__init__(params, byte_ns)
         self._end = Evaluator(backend, channel, params)
 
-    def multiply(self, a: Array, b: Array, bits: int | None = None) -> Array:
+    def multiply(
+        self,
+        a: Array,
+        b: Array,
+        bits: int | None = None,
+        terms: Terms = BOTH,
+        progress: Progress = silent,
+    ) -> Array:
         """This party's share of A B modulo 2^bits, [batch, m, n]. Raises NetError, ParameterError."""
         shape, ring = self._begin(a, b, bits)
         out = self._end.ring.backend.matmul(a, b)
-        for some, (direct, turned) in _parts(self._params, shape, self._byte_ns):
-            operands = ((direct, b[some]), (turned, a[some].transpose(0, 2, 1)))
-            for number, (layout, w) in enumerate(operands):
-                masks = self._end.answer(layout, _tag(number, ring), self._operand(layout, w, ring))
-                out[some] -= masks.transpose(0, 2, 1) if number else masks
+        every = _parts(self._params, shape, self._byte_ns)
+        step = _steps(progress, every, terms)
+        for some, layouts in every:
+            operands = (b[some], a[some].transpose(0, 2, 1))
+            for k in terms:
+                operand = self._operand(layouts[k], operands[k], ring)
+                masks = self._end.answer(layouts[k], _tag(k, ring), operand, step, k == terms[0])
+                out[some] -= masks.transpose(0, 2, 1) if k == TURNED else masks
         return ring.reduce(out)
 
     def _operand(self, layout: Layout, w: Array, ring: Ring) -> Operand:
@@ -141,9 +231,12 @@ def _tag(number: int, ring: Ring) -> bytes:
     return b"cross term %d modulo 2^%d" % (number, ring.bits)
 
 
+def _steps(progress: Progress, every: list[Part], terms: Terms) -> Callable[[], None]:
+    return counter(progress, sum(len(list(reply_spans(layouts[k]))) for _, layouts in every for k in terms))
+
+
 @cache
-def _parts(params: ParameterSet, shape: Shape, byte_ns: float) -> list[tuple[slice, tuple[Layout, Layout]]]:
-    """Parts of the batch, with the layouts of A0 B1 and of B0^T A1^T."""
+def _parts(params: ParameterSet, shape: Shape, byte_ns: float) -> list[Part]:
 
     def layouts(batch: int) -> tuple[Layout, Layout]:
         direct = Shape(batch, shape.rows, shape.inputs, shape.outputs)

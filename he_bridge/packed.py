@@ -21,6 +21,8 @@ protocol: a client with crafted keys or ciphertexts is not stopped here.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,8 +33,9 @@ from gpu_ss.prg import fresh_key
 from gpu_ss.ring import Array
 from he_bridge import packing
 from he_bridge.errors import ParameterError
-from he_bridge.evaluation import Evaluator, Owner, spans
+from he_bridge.evaluation import Evaluator, Owner, reply_spans, spans
 from he_bridge.linear import Layer
+from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
 from he_bridge.params import ParameterSet, check
 from he_bridge.wire import DIGEST_BYTES
@@ -46,11 +49,17 @@ class PackedWeights:
     """A weight matrix [K, n] of signed integers at the server: 8 bytes for each, on its backend.
 
     The digest is keyed, so it confirms no guess of the weights; give the same 1 to 64 secret bytes to have the same
-    digest again.
+    digest again. diagonals: so many square blocks at the right end have nothing but a diagonal, which both parties
+    know; the tiles without weights are left out.
     """
 
     def __init__(
-        self, backend: Backend, params: ParameterSet, weights: NDArray[Any], digest_key: bytes | None = None
+        self,
+        backend: Backend,
+        params: ParameterSet,
+        weights: NDArray[Any],
+        digest_key: bytes | None = None,
+        diagonals: int = 0,
     ) -> None:
         check(params)
         if weights.dtype.kind not in "iu" or weights.dtype == np.uint64:
@@ -60,9 +69,10 @@ class PackedWeights:
                 f"weights must be a matrix [inputs, outputs] that is not empty, not {weights.shape}"
             )
         integers = np.ascontiguousarray(weights, "<i8")
+        _check_diagonals(integers, diagonals)
         key = fresh_key() if digest_key is None else digest_key
         digest = hashlib.blake2b(integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
-        self.layer = Layer(integers.shape[0], integers.shape[1], digest)
+        self.layer = Layer(integers.shape[0], integers.shape[1], digest, diagonals)
         self.words = backend.asarray(integers.view(np.uint64))
         self.params = params
         self._squares = (integers.astype(np.float64) ** 2).sum(axis=0)
@@ -77,8 +87,7 @@ class PackedWeights:
         found = self._margins.get((rows, byte_ns))
         if found is None:
             products = []
-            for start, stop in spans(rows, self.params.degree):
-                layout = _layout(self.params, self.layer, stop - start, byte_ns)
+            for _, _, layout in calls(self.params, self.layer.shape(rows), byte_ns):
                 starts = np.arange(0, self.layer.outputs, layout.columns)
                 products.append((layout, np.sqrt(np.add.reduceat(self._squares, starts))))
             found = self._margins[rows, byte_ns] = packing.margins(self.params, products)
@@ -101,15 +110,21 @@ class PackedClient:
     def __repr__(self) -> str:
         return f"PackedClient({self._params.name}, <hidden>)"
 
-    def correlate(self, layer: Layer, x: Array) -> Array:
+    def ready(self, layer: Layer, rows: int) -> None:
+        """Sends the switching keys of such a call, as far as they were not sent before."""
+        for _, _, layout in calls(self._params, layer.shape(rows), self._byte_ns):
+            self._end.ready(layout)
+
+    def correlate(self, layer: Layer, x: Array, progress: Progress = silent) -> Array:
         """X W + S [rows, n] modulo 2^ring_bits for words X [rows, K]. Raises NetError."""
         if x.ndim != 2 or x.shape[1] != layer.inputs:
             raise ValueError(f"X must be [rows, {layer.inputs}], not {x.shape}")
         out = self._end.ring.backend.empty((len(x), layer.outputs))
-        for start, stop in spans(len(x), self._params.degree):
-            layout = _layout(self._params, layer, stop - start, self._byte_ns)
-            self._end.offer(layout, layer.digest, x[None, start:stop])
-            out[start:stop] = self._end.finish(layout, layer.digest)[0]
+        every = calls(self._params, layer.shape(len(x)), self._byte_ns)
+        step = _steps(progress, every)
+        for start, stop, layout in every:
+            turn = self._end.offer(layout, layer.digest, x[None, start:stop])
+            out[start:stop] = self._end.finish(layout, layer.digest, turn, step)[0]
         return out
 
 
@@ -126,22 +141,46 @@ class PackedServer:
     def __repr__(self) -> str:
         return f"PackedServer({self._params.name}, <hidden>)"
 
-    def correlate(self, weights: PackedWeights, rows: int) -> Array:
+    def ready(self, layer: Layer, rows: int) -> None:
+        """Receives the switching keys of such a call, as far as they are not here yet."""
+        for _, _, layout in calls(self._params, layer.shape(rows), self._byte_ns):
+            self._end.ready(layout)
+
+    def correlate(self, weights: PackedWeights, rows: int, progress: Progress = silent) -> Array:
         """S [rows, n], uniform words modulo 2^ring_bits. Raises NetError, ParameterError before any message."""
         if weights.params != self._params:
             raise ParameterError(f"these weights were checked for {weights.params.name}")
         weights.margins(rows, self._byte_ns)
         backend, layer = self._end.ring.backend, weights.layer
         out = backend.empty((rows, layer.outputs))
-        for start, stop in spans(rows, self._params.degree):
-            layout = _layout(self._params, layer, stop - start, self._byte_ns)
+        every = calls(self._params, layer.shape(rows), self._byte_ns)
+        step = _steps(progress, every)
+        for start, stop, layout in every:
 
             def operand(product: int, groups: slice, tiles: slice, layout: Layout = layout) -> Array:
                 return layout.weights(backend, weights.words, product, groups, tiles)
 
-            out[start:stop] = self._end.answer(layout, layer.digest, operand)[0]
+            out[start:stop] = self._end.answer(layout, layer.digest, operand, step)[0]
         return out
 
 
-def _layout(params: ParameterSet, layer: Layer, rows: int, byte_ns: float) -> Layout:
-    return packing.choose(params, Shape(1, rows, layer.inputs, layer.outputs), byte_ns)
+def _check_diagonals(weights: NDArray[Any], diagonals: int) -> None:
+    """What lies off a diagonal would be left out of products. Raises ParameterError."""
+    side = len(weights)
+    start = weights.shape[1] - diagonals * side
+    for k in range(diagonals):
+        block = weights[:, start + k * side : start + (k + 1) * side]
+        if start < 0 or np.count_nonzero(block) != np.count_nonzero(np.diagonal(block)):
+            raise ParameterError(f"the last {diagonals} blocks of {side} columns are not all diagonal")
+
+
+def calls(params: ParameterSet, shape: Shape, byte_ns: float = BYTE_NS) -> list[tuple[int, int, Layout]]:
+    """The rows of a product, at most N at a time, and the layout of each part."""
+    return [
+        (start, stop, packing.choose(params, replace(shape, rows=stop - start), byte_ns))
+        for start, stop in spans(shape.rows, params.degree)
+    ]
+
+
+def _steps(progress: Progress, every: list[tuple[int, int, Layout]]) -> Callable[[], None]:
+    return counter(progress, sum(len(list(reply_spans(layout))) for _, _, layout in every))

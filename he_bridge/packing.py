@@ -47,12 +47,21 @@ _FRESH, _TILE, _RESULT, _REPLY, _SWITCH = 7.0, 0.9, 2.0, 25.0, 1.5
 
 @dataclass(frozen=True)
 class Shape:
-    """batch products of [rows, inputs] and [inputs, outputs] matrices."""
+    """batch products of [rows, inputs] and [inputs, outputs] matrices.
+
+    diagonals: so many square blocks at the right end of the second matrix have nothing but a diagonal.
+    """
 
     batch: int
     rows: int
     inputs: int
     outputs: int
+    diagonals: int = 0
+
+    @property
+    def dense(self) -> int:
+        """Columns before the diagonal blocks."""
+        return self.outputs - self.diagonals * self.inputs
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,26 @@ class Layout:
     def results(self) -> int:
         """Ciphertexts before merging: number product * groups + group."""
         return self.shape.batch * self.groups
+
+    @property
+    def tile_products(self) -> int:
+        """Products of a ciphertext and a polynomial of weights: those with zeros throughout are left out."""
+        shape = self.shape
+        if not shape.diagonals:
+            return self.results * self.tiles
+        supports = (self.support(group) for group in range(self.groups))
+        return shape.batch * sum(len(range(self.tiles)[support]) for support in supports)
+
+    def support(self, group: int) -> slice:
+        """The tiles in which that group of columns has weights."""
+        shape = self.shape
+        first, last = group * self.columns, min((group + 1) * self.columns, shape.outputs) - 1
+        if first < shape.dense:
+            return slice(0, self.tiles)
+        first, last = first - shape.dense, last - shape.dense
+        if first // shape.inputs != last // shape.inputs:
+            return slice(0, self.tiles)
+        return slice(first % shape.inputs // self.tile, last % shape.inputs // self.tile + 1)
 
     @property
     def members(self) -> int:
@@ -183,7 +212,9 @@ def padded(count: int) -> int:
 @cache
 def choose(params: ParameterSet, shape: Shape, byte_ns: float) -> Layout:
     """The layout that takes least time where a byte takes `byte_ns`; both parties come to the same one."""
-    if min(shape.batch, shape.rows, shape.inputs, shape.outputs) < 1 or shape.rows > params.degree:
+    if min(shape.batch, shape.rows, shape.inputs, shape.outputs) < 1 or not 0 <= shape.dense <= shape.outputs:
+        raise ValueError(f"there are no products of {shape}")
+    if shape.rows > params.degree:
         raise ValueError(f"there are no products of {shape} under {params.name}")
     return min(_layouts(params, shape), key=lambda layout: cost_ns(params, layout, byte_ns))
 
@@ -208,7 +239,7 @@ def cost_ns(params: ParameterSet, layout: Layout, byte_ns: float) -> float:
     switches = layout.replies * keyswitch.switches(layout.members, layout.merged_spread)
     transforms = (
         layout.ciphertexts * fresh * _FRESH
-        + layout.results * fresh * (layout.tiles * _TILE + _RESULT)
+        + (layout.tile_products * _TILE + layout.results * _RESULT) * fresh
         + switches * (level + 2) * (level + 1) * _SWITCH
         + layout.replies * level * _REPLY
     )

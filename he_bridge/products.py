@@ -1,110 +1,291 @@
-"""The products two parties make alone, each with one pair of engines: weights, matrices, elementwise.
+"""The products two parties make alone: by weights, of matrices, element by element, each with its own engines.
 
-    client = ClientProducts(backend, channel)          server = ServerProducts(backend, channel)
-    w = client.hold(None, (k, n))                      w = server.hold(words, (k, n))
-    c = client.by_weights(a, rows, [w])                c = server.by_weights(None, rows, [w])
+    client = ClientProducts(backend, channel)            server = ServerProducts(backend, channel)
+    w = client.hold(None, (k, n), 64)                    w = server.hold(words, (k, n), 64)
+    (c,) = client.by_weights(a, rows, (w,), 64)          (c,) = server.by_weights(None, rows, (w,), 64)
 
-Both sides call the same methods in the same order. Results are additive shares modulo 2^64 of the products of
-the operands, also where these are shares themselves.
+Both sides call the same methods in the same order. Results are additive shares modulo 2^bits of the products of
+the operands, also where these are shares themselves. Which engine makes a product is decided from public shapes
+(`choice`, `slot_sets`); an engine, and with it a key pair, is made when it is first needed, on both sides at the
+same point, and stays for the session.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array
+from he_bridge import choice, matmul, slot_sets
+from he_bridge.errors import ParameterError
 from he_bridge.linear import Layer, RowBatchClient, RowBatchServer, Weights
-from he_bridge.params import LIN64
-from he_bridge.slots import STRONG, TripleClient, TripleServer
+from he_bridge.matmul import BOTH, MatrixProductClient, MatrixProductServer, Terms
+from he_bridge.pace import Progress, Work, silent
+from he_bridge.packed import PackedClient, PackedServer, PackedWeights
+from he_bridge.packing import Shape
+from he_bridge.params import ParameterSet
+from he_bridge.slot_sets import TripleParams
+from he_bridge.slots import TripleClient, TripleServer
+from he_bridge.tenseal_linear import ScalarWeights, SealRowBatchClient, SealRowBatchServer
 from he_bridge.wire import DIGEST_BYTES
 from net import Channel
 
+_PIECE = 1e6  # any size: pieces of a product count alike in its progress
+
+#: Who multiplies by weights: the project's own engines, or TenSEAL.
+Engine = Literal["native", "tenseal"]
+#: How a product with weights is made: a parameter set of the own engines, or the bits of TenSEAL's.
+Way = ParameterSet | int
 Handles = tuple[int, ...]
+LinearClient = RowBatchClient | PackedClient | SealRowBatchClient
+Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 class Products(ABC):
     """One party's side."""
 
-    def __init__(self, backend: Backend, channel: Channel) -> None:
+    def __init__(self, backend: Backend, channel: Channel, engine: Engine = "native") -> None:
+        self._engine = engine
         self._backend = backend
         self._channel = channel
         self._shapes: list[tuple[int, ...]] = []
+        self._matrices: dict[ParameterSet, MatrixProductClient | MatrixProductServer] = {}
+        self._slots: dict[TripleParams, TripleClient | TripleServer] = {}
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
         """Note a weight, in clear at the server (words of a ring of `bits`); its handle."""
         self._shapes.append(shape)
         return len(self._shapes) - 1
 
+    # Weights
+
     @abstractmethod
-    def by_weights(self, a: Array | None, rows: int, weights: Handles) -> Array:
-        """Shares of A [W_1 | W_2 | ...] for A [rows, k] at the client (None at the server): [rows, columns].
+    def ready_weights(self, rows: int, weights: Handles, bits: int) -> None:
+        """Exchange everything that `by_weights` will need besides the product: keys, digests."""
+
+    @abstractmethod
+    def by_weights(
+        self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
+    ) -> list[Array]:
+        """Shares of A W for each weight W, A [rows, k] at the client (None at the server): [rows, columns] each.
 
         A weight of one dimension counts as a diagonal matrix.
         """
 
-    @abstractmethod
-    def elementwise(self, a: Array, b: Array | None) -> Array:
-        """Shares of a b for shared a, b [n]; of a a without b."""
+    def shape(self, rows: int, weights: Handles) -> Shape:
+        """The one product that makes all of these: matrices side by side, diagonals at the right end."""
+        return shape_of(rows, [self._shapes[w] for w in weights])
 
-    def _columns(self, weights: Handles) -> int:
-        return sum(self._shapes[w][-1] for w in weights)
+    def _way(self, shape: Shape, bits: int) -> Way:
+        return bits if self._engine == "tenseal" else choice.linear_set(shape, bits)
+
+    def _cut(self, c: Array, weights: Handles) -> list[Array]:
+        """The columns of each weight."""
+        found: dict[int, Array] = {}
+        start = 0
+        for place in _order([self._shapes[w] for w in weights]):
+            stop = start + self._shapes[weights[place]][-1]
+            found[place] = self._backend.xp.ascontiguousarray(c[:, start:stop])
+            start = stop
+        return [found[place] for place in range(len(weights))]
+
+    # Matrices
+
+    def ready_matrices(self, shape: Shape, bits: int) -> None:
+        """Exchange the keys that `multiply` will need."""
+        engine = self._matrix_engine(bits)
+        for piece in pieces(shape, bits):
+            engine.ready(piece)
+
+    def multiply(
+        self, a: Array, b: Array, bits: int, terms: Terms = BOTH, progress: Progress = silent
+    ) -> Array:
+        """Shares of A B for shared A [batch, m, k], B [batch, k, n]; terms as `matmul`. [batch, m, n].
+
+        What would not be hidden well enough as a whole is made in several calls.
+        """
+        engine, params = self._matrix_engine(bits), matmul.matrix_params(bits)
+        shape = Shape(len(a), a.shape[1], a.shape[2], b.shape[2])
+        out = self._backend.zeros((shape.batch, shape.rows, shape.outputs))
+        every = matmul.cut(params, shape, bits)
+        work = Work(progress, _PIECE * len(every))
+        for batch, rows, inner, columns in every:
+            left, right = a[batch, rows, inner], b[batch, inner, columns]
+            out[batch, rows, columns] += engine.multiply(left, right, bits, terms, work.part(_PIECE))
+        return out
+
+    def _matrix_engine(self, bits: int) -> MatrixProductClient | MatrixProductServer:
+        params = matmul.matrix_params(bits)
+        if params not in self._matrices:
+            self._matrices[params] = self._new_matrices(params)
+        return self._matrices[params]
+
+    @abstractmethod
+    def _new_matrices(self, params: ParameterSet) -> MatrixProductClient | MatrixProductServer:
+        """The engine of a set."""
+
+    # Elements
+
+    def inner_products(self, a: Array, b: Array | None, bits: int, progress: Progress = silent) -> Array:
+        """Shares of sum_j a_j b_j for shared a, b [pairs, n]; of squares without b. [n]."""
+        engine = self._slot_engine(slot_sets.choose(a.shape[1], len(a), bits))
+        left, right = self._backend.to_host(a), None if b is None else self._backend.to_host(b)
+        return self._backend.asarray(engine.inner_products(left, right, bits, progress))
+
+    def crossed(self, own: Array, bits: int, progress: Progress = silent) -> Array:
+        """Shares of u v for u [n] at the client and v [n] at the server, each its `own`. [n]."""
+        engine = self._slot_engine(slot_sets.choose(int(own.size), 1, bits))
+        return self._backend.asarray(engine.crossed(self._backend.to_host(own), bits, progress))
+
+    def _slot_engine(self, params: TripleParams) -> TripleClient | TripleServer:
+        """TenSEAL computes on the CPU."""
+        if params not in self._slots:
+            self._slots[params] = self._new_slots(params)
+        return self._slots[params]
+
+    @abstractmethod
+    def _new_slots(self, params: TripleParams) -> TripleClient | TripleServer:
+        """The engine of a set."""
 
 
 class ClientProducts(Products):
     """Rank 0: has the secret keys and, of products with weights, the mask."""
 
-    def __init__(self, backend: Backend, channel: Channel) -> None:
-        super().__init__(backend, channel)
-        self._rows = RowBatchClient(backend, channel, LIN64)
-        self._triples = TripleClient(channel, STRONG)
-        self._layers: dict[Handles, Layer] = {}
+    def __init__(self, backend: Backend, channel: Channel, engine: Engine = "native") -> None:
+        super().__init__(backend, channel, engine)
+        self._linear: dict[Way, LinearClient] = {}
+        self._layers: dict[tuple[Handles, Way], Layer] = {}
 
-    def by_weights(self, a: Array | None, rows: int, weights: Handles) -> Array:
-        if weights not in self._layers:
+    def ready_weights(self, rows: int, weights: Handles, bits: int) -> None:
+        engine, layer = self._begin(rows, weights, bits)
+        if isinstance(engine, PackedClient):
+            engine.ready(layer, rows)
+
+    def by_weights(
+        self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
+    ) -> list[Array]:
+        if a is None:
+            raise ParameterError("the mask of a product with the server's weights belongs to the client")
+        engine, layer = self._begin(rows, weights, bits)
+        words = a.reshape(rows, layer.inputs)
+        if isinstance(engine, SealRowBatchClient):
+            host = engine.correlate(layer, self._backend.to_host(words), progress)
+            return self._cut(self._backend.asarray(host), weights)
+        return self._cut(engine.correlate(layer, words, progress), weights)
+
+    def _begin(self, rows: int, weights: Handles, bits: int) -> tuple[LinearClient, Layer]:
+        shape = self.shape(rows, weights)
+        way = self._way(shape, bits)
+        if way not in self._linear:
+            self._linear[way] = self._new_linear(way)
+        if (weights, way) not in self._layers:
             (digest,) = self._channel.recv("he.layer", [DIGEST_BYTES], round=False)
-            inputs = self._shapes[weights[0]][0]
-            self._layers[weights] = Layer(inputs, self._columns(weights), bytes(digest))
-        layer = self._layers[weights]
-        return self._rows.correlate(layer, a.reshape(rows, layer.inputs))  # type: ignore[union-attr]
+            layer = Layer(shape.inputs, shape.outputs, bytes(digest), shape.diagonals)
+            self._layers[weights, way] = layer
+        return self._linear[way], self._layers[weights, way]
 
-    def elementwise(self, a: Array, b: Array | None) -> Array:
-        return _on_host(self._backend, self._triples, a, b)
+    def _new_linear(self, way: Way) -> LinearClient:
+        if isinstance(way, int):
+            return SealRowBatchClient(self._channel, way)
+        kind = PackedClient if way.special else RowBatchClient
+        return kind(self._backend, self._channel, way)
+
+    def _new_matrices(self, params: ParameterSet) -> MatrixProductClient:
+        return MatrixProductClient(self._backend, self._channel, params)
+
+    def _new_slots(self, params: TripleParams) -> TripleClient:
+        return TripleClient(self._channel, params)
 
 
 class ServerProducts(Products):
     """Rank 1: has the weights, and evaluates."""
 
-    def __init__(self, backend: Backend, channel: Channel) -> None:
-        super().__init__(backend, channel)
-        self._rows = RowBatchServer(backend, channel, LIN64)
-        self._triples = TripleServer(channel, STRONG)
-        self._integers: list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = []
-        self._checked: dict[Handles, Weights] = {}
+    def __init__(self, backend: Backend, channel: Channel, engine: Engine = "native") -> None:
+        super().__init__(backend, channel, engine)
+        self._linear: dict[Way, Any] = {}
+        self._words: list[tuple[Array, int]] = []
+        self._checked: dict[tuple[Handles, Way], Weights | PackedWeights | ScalarWeights] = {}
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
-        left = np.uint64(64 - bits)
-        self._integers.append((self._backend.to_host(words) << left).view(np.int64) >> left.astype(np.int64))
+        self._words.append((words, bits))
         return super().hold(words, shape, bits)
 
-    def by_weights(self, a: Array | None, rows: int, weights: Handles) -> Array:
-        if weights not in self._checked:
-            self._checked[weights] = Weights(self._backend, LIN64, self._matrix(weights))
-            self._channel.send("he.layer", [self._checked[weights].layer.digest], round=False)
-        return np.uint64(0) - self._rows.correlate(self._checked[weights], rows)
+    def ready_weights(self, rows: int, weights: Handles, bits: int) -> None:
+        engine, checked = self._begin(rows, weights, bits)
+        if isinstance(engine, PackedServer):
+            engine.ready(checked.layer, rows)
 
-    def _matrix(self, weights: Handles) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        parts = [self._integers[w] for w in weights]
-        return np.concatenate([np.diag(p) if p.ndim == 1 else p for p in parts], axis=1)
+    def by_weights(
+        self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
+    ) -> list[Array]:
+        engine, checked = self._begin(rows, weights, bits)
+        masks = engine.correlate(checked, rows, progress)
+        if isinstance(checked, ScalarWeights):
+            masks = self._backend.asarray(masks)
+        return self._cut(np.uint64(0) - masks, weights)
 
-    def elementwise(self, a: Array, b: Array | None) -> Array:
-        return _on_host(self._backend, self._triples, a, b)
+    def _begin(
+        self, rows: int, weights: Handles, bits: int
+    ) -> tuple[Any, Weights | PackedWeights | ScalarWeights]:
+        """The engine, and the weights as it wants them: checked when they are first used."""
+        shape = self.shape(rows, weights)
+        way = self._way(shape, bits)
+        if way not in self._linear:
+            self._linear[way] = self._new_linear(way)
+        if (weights, way) not in self._checked:
+            checked = self._check(way, weights, shape.diagonals)
+            self._checked[weights, way] = checked
+            self._channel.send("he.layer", [checked.layer.digest], round=False)
+        return self._linear[way], self._checked[weights, way]
+
+    def _new_linear(self, way: Way) -> RowBatchServer | PackedServer | SealRowBatchServer:
+        if isinstance(way, int):
+            return SealRowBatchServer(self._channel, way)
+        kind = PackedServer if way.special else RowBatchServer
+        return kind(self._backend, self._channel, way)
+
+    def _check(self, way: Way, weights: Handles, diagonals: int) -> Weights | PackedWeights | ScalarWeights:
+        matrix = self.matrix(weights)
+        if isinstance(way, int):
+            return ScalarWeights(way, matrix, diagonals=diagonals)
+        kind = PackedWeights if way.special else Weights
+        return kind(self._backend, way, matrix, diagonals=diagonals)
+
+    def matrix(self, weights: Handles) -> Integers:
+        """Weights side by side in the order of `shape`, signed."""
+        order = _order([self._shapes[w] for w in weights])
+        parts = [self._integers(weights[place]) for place in order]
+        dense = [np.diag(part) if part.ndim == 1 else part for part in parts]
+        return dense[0] if len(dense) == 1 else np.concatenate(dense, axis=1)
+
+    def _integers(self, weight: int) -> Integers:
+        words, bits = self._words[weight]
+        left = np.uint64(64 - bits)
+        return (self._backend.to_host(words) << left).view(np.int64) >> left.astype(np.int64)
+
+    def _new_matrices(self, params: ParameterSet) -> MatrixProductServer:
+        return MatrixProductServer(self._backend, self._channel, params)
+
+    def _new_slots(self, params: TripleParams) -> TripleServer:
+        return TripleServer(self._channel, params)
 
 
-def _on_host(backend: Backend, triples: TripleClient | TripleServer, a: Array, b: Array | None) -> Array:
-    """TenSEAL computes on the CPU."""
-    left = backend.to_host(a).reshape(1, -1)
-    right = None if b is None else backend.to_host(b).reshape(1, -1)
-    return backend.asarray(triples.inner_products(left, right))
+def pieces(shape: Shape, bits: int) -> list[Shape]:
+    """The products of matrices that are made one after the other for one of this shape."""
+    found = matmul.cut(matmul.matrix_params(bits), shape, bits)
+    return [Shape(*(part.stop - part.start for part in piece)) for piece in found]
+
+
+def shape_of(rows: int, shapes: Sequence[tuple[int, ...]]) -> Shape:
+    """The product of [rows, k] with weights of these shapes."""
+    columns, diagonals = sum(shape[-1] for shape in shapes), sum(len(shape) == 1 for shape in shapes)
+    return Shape(1, rows, shapes[0][0], columns, diagonals)
+
+
+def _order(shapes: list[tuple[int, ...]]) -> list[int]:
+    """Matrices first, diagonals last."""
+    return sorted(range(len(shapes)), key=lambda place: len(shapes[place]) == 1)

@@ -1,166 +1,182 @@
 """Products of masks made by the two parties, by encryption, for whoever supplies the masks.
 
-What is revealed: what the three protocols of `products` reveal, that is nothing up to their stated distances.
+What is revealed: what the protocols of `products` reveal, that is nothing up to their stated distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-
 from gpu_ss.backend.base import Backend
+from gpu_ss.economy import ALONE
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.direct import Direct, DirectAffine, DirectMatmul
 from gpu_ss.provider.made import Arrays, Batch, MadeProvider, Maker
 from gpu_ss.provider.ot.maker import OtMaker, silent_pair
-from gpu_ss.provider.specs.arithmetic import (
-    ColumnProduct,
-    Powers,
-    Product,
-    RowProduct,
-    RowSquareSum,
-    WeightProduct,
-)
+from gpu_ss.provider.specs.arithmetic import MatmulProduct, WeightProduct
 from gpu_ss.ring import Array
-from he_bridge.products import ClientProducts, Products, ServerProducts
+from he_bridge import choice, elementwise, traffic
+from he_bridge.errors import ParameterError
+from he_bridge.matmul import DIRECT, TURNED, Terms
+from he_bridge.pace import Work
+from he_bridge.packing import Shape
+from he_bridge.products import ClientProducts, Engine, Products, ServerProducts, pieces
 from net import Channel
 
-#: This party's share of a mask, by its number.
-Share = Callable[[int], Array]
-#: Asks for products of two arrays of equal size (the second None: squares), is told them, returns its share.
-Asking = Generator[tuple[Array, Array | None], Array, Array]
-
-
-def _product(spec: Product, share: Share, backend: Backend) -> Asking:
-    return (yield share(spec.a).reshape(-1), share(spec.b).reshape(-1))
-
-
-def _powers(spec: Powers, share: Share, backend: Backend) -> Asking:
-    a = share(spec.a).reshape(-1)
-    powers = [(yield a, None)]
-    while len(powers) < spec.degree - 1:
-        powers.append((yield powers[-1], a))
-    return backend.xp.stack(powers)
-
-
-def _row_square_sum(spec: RowSquareSum, share: Share, backend: Backend) -> Asking:
-    squares = yield share(spec.a).reshape(-1), None
-    return squares.reshape(spec.rows, spec.n).sum(axis=1)
-
-
-def _row_product(spec: RowProduct, share: Share, backend: Backend) -> Asking:
-    factors = backend.xp.repeat(share(spec.b).reshape(-1), spec.n)
-    products = yield share(spec.a).reshape(-1), factors
-    return products.reshape(spec.rows, spec.n)
-
-
-def _column_product(spec: ColumnProduct, share: Share, backend: Backend) -> Asking:
-    factors = backend.xp.tile(share(spec.b).reshape(-1), spec.rows)
-    products = yield share(spec.a).reshape(-1), factors
-    return products.reshape(spec.rows, spec.n)
-
-
-_ELEMENTWISE: dict[type[Correlation], Callable[..., Asking]] = {
-    Product: _product,
-    Powers: _powers,
-    RowSquareSum: _row_square_sum,
-    RowProduct: _row_product,
-    ColumnProduct: _column_product,
-}
 #: Rings in which products element by element are cheaper by oblivious transfer than by encryption.
 OT_BITS = 48
 #: The correlations made here.
-HANDLED: tuple[type[Correlation], ...] = (*_ELEMENTWISE, WeightProduct)
+HANDLED: tuple[type[Correlation], ...] = (*elementwise.KINDS, WeightProduct, MatmulProduct)
 
 
 class ProductMaker(Maker):
     """Makes what is a product of masks, with one pair of engines (`products`)."""
 
-    kinds = HANDLED
+    kinds = (*HANDLED, DirectAffine, DirectMatmul)
 
-    def __init__(self, backend: Backend, products: Products) -> None:
+    def __init__(self, rank: int, backend: Backend, products: Products, direct: bool = False) -> None:
+        self._direct = direct
+        self._rank = rank
         self._backend = backend
         self._products = products
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
         return self._products.hold(words, shape, bits)
 
+    @property
+    def direct(self) -> bool:
+        return self._direct
+
+    def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
+        """The product itself, under way; its keys were exchanged by `make`."""
+        rounds = sum(message.round for message in traffic.messages(spec))
+        if isinstance(spec, DirectAffine):
+            found = self._products.by_weights(operands[0], spec.rows, spec.weights, spec.bits)
+            return self._backend.xp.concatenate(found, axis=1), rounds
+        if isinstance(spec, DirectMatmul):
+            return self._products.multiply(operands[0], operands[1], spec.bits), rounds
+        return super().compute(spec, *operands)
+
     def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
-        made: dict[int, Arrays] = {}
-        groups = _by_mask(batch)
-        for done, group in enumerate(groups):
-            made |= self._by_weights(group, batch)
-            progress(done + 1, len(groups) + 1)
-        made |= self._elementwise(batch)
-        progress(len(groups) + 1, len(groups) + 1)
+        """Progress is shown in microseconds of the expected time, also within long products."""
+        groups, matrices = _by_mask(batch), _of_matrices(batch)
+        elements = batch.of(elementwise.KINDS)
+        cost = sum((self._weights_ns(group) for group in groups), 0.0)
+        cost += sum(self._matrices_ns(spec, batch) for spec in matrices.values())
+        work = Work(progress, cost + sum(elementwise.cost_ns(spec) for spec in elements.values()))
+        made = self._prepared(batch)
+        for group in groups:
+            made |= self._by_weights(group, batch, work.part(self._weights_ns(group)))
+        for number, spec in matrices.items():
+            made[number] = [self._matrices(spec, batch, work.part(self._matrices_ns(spec, batch)))]
+        kitchen = elementwise.Kitchen(self._rank, self._backend, batch)
+        for number, words in elementwise.make(kitchen, elements, self._products, work).items():
+            (out,) = elements[number].outputs()
+            made[number] = [words.reshape(out.shape)]
+        work.finish()
         return made
 
-    def _by_weights(self, group: dict[int, WeightProduct], batch: Batch) -> dict[int, Arrays]:
+    def _prepared(self, batch: Batch) -> dict[int, Arrays]:
+        """Keys for the products that will be computed directly; they have no arrays."""
+        made: dict[int, Arrays] = {}
+        for number, spec in batch.of((DirectAffine, DirectMatmul)).items():
+            if isinstance(spec, DirectAffine):
+                self._products.ready_weights(spec.rows, spec.weights, spec.bits)
+            elif isinstance(spec, DirectMatmul):
+                self._products.ready_matrices(Shape(spec.batch, spec.m, spec.k, spec.n), spec.bits)
+            made[number] = ()
+        return made
+
+    def _by_weights(
+        self, group: dict[int, WeightProduct], batch: Batch, progress: Progress
+    ) -> dict[int, Arrays]:
         """The products of one mask with all its weights: the mask is encrypted once."""
         specs = list(group.values())
-        a = batch.part(specs[0].a)
-        c = self._products.by_weights(a, specs[0].rows, tuple(spec.weight for spec in specs))
-        made: dict[int, Arrays] = {}
-        start = 0
-        for number, spec in group.items():
-            made[number] = [self._backend.xp.ascontiguousarray(c[:, start : start + spec.n])]
-            start += spec.n
-        return made
+        a, weights = batch.part(specs[0].a), tuple(spec.weight for spec in specs)
+        found = self._products.by_weights(a, specs[0].rows, weights, specs[0].bits, progress)
+        return {number: [c] for number, c in zip(group, found, strict=True)}
 
-    def _elementwise(self, batch: Batch) -> dict[int, Arrays]:
-        """All elementwise products at once, those that need the result of another in the next turn."""
-        asking: dict[int, Asking] = {
-            number: _ELEMENTWISE[type(spec)](spec, batch.share, self._backend)
-            for number, spec in batch.of(tuple(_ELEMENTWISE)).items()
-        }
-        made: dict[int, Arrays] = {}
-        answers: dict[int, Array | None] = dict.fromkeys(asking)
-        while asking:
-            requests: dict[int, tuple[Array, Array | None]] = {}
-            for number, generator in list(asking.items()):
-                try:
-                    requests[number] = generator.send(answers[number])
-                except StopIteration as finished:
-                    (out,) = batch.specs[number].outputs()
-                    made[number] = [finished.value.reshape(out.shape)]
-                    del asking[number]
-            answers = self._answer(requests)
-        return made
+    def _weights_ns(self, group: dict[int, WeightProduct]) -> float:
+        specs = list(group.values())
+        shape = self._products.shape(specs[0].rows, tuple(spec.weight for spec in specs))
+        return choice.linear_ns(choice.linear_set(shape, specs[0].bits), shape)
 
-    def _answer(self, requests: dict[int, tuple[Array, Array | None]]) -> dict[int, Array | None]:
-        """Products and squares of all requests, each kind in one stream of full blocks."""
-        answers: dict[int, Array | None] = {}
-        for squares in (True, False):
-            chosen = {k: (a, b) for k, (a, b) in requests.items() if (b is None) == squares}
-            if not chosen:
-                continue
-            concatenate = self._backend.xp.concatenate
-            a = concatenate([a for a, _ in chosen.values()])
-            b = None if squares else concatenate([b for _, b in chosen.values()])
-            c = self._products.elementwise(a, b)
-            start = 0
-            for number, (mine, _) in chosen.items():
-                answers[number] = c[start : start + mine.size]
-                start += int(mine.size)
-        return answers
+    def _matrices(self, spec: MatmulProduct, batch: Batch, progress: Progress) -> Array:
+        """A B [batch, m, n]. One B for all is one product of all rows of A."""
+        shape, terms = _matmul(spec, batch)
+        a, b = (batch.part(number) for number in (spec.a, spec.b))
+        left = self._zeros(shape.batch, shape.rows, shape.inputs) if a is None else a
+        right = self._zeros(spec.b_batch, spec.k, spec.n) if b is None else spec.right(b)
+        left = left.reshape(shape.batch, shape.rows, shape.inputs)
+        if terms:
+            c = self._products.multiply(left, right, spec.bits, terms, progress)
+        else:
+            c = self._backend.matmul(left, right)
+        return c.reshape(spec.batch, spec.m, spec.n)
+
+    def _matrices_ns(self, spec: MatmulProduct, batch: Batch) -> float:
+        shape, terms = _matmul(spec, batch)
+        return sum(choice.matrix_ns(piece, spec.bits, terms) for piece in pieces(shape, spec.bits))
+
+    def _zeros(self, *shape: int) -> Array:
+        return self._backend.zeros(shape)
 
 
-def with_products(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
-    """The provider of one party of a session: sends or receives the public keys (`gpu_ss.session.Extension`)."""
-    products = (ClientProducts, ServerProducts)[rank](backend, channel)
-    return MadeProvider(inner, [ProductMaker(backend, products)])
+def with_products(
+    rank: int,
+    backend: Backend,
+    channel: Channel,
+    inner: Provider,
+    engine: Engine = "native",
+    direct: bool = False,
+) -> Provider:
+    """The provider of one party of a session (`gpu_ss.session.Extension`); keys are exchanged when first needed.
+
+    engine: for products with weights. direct: products of matrices are computed while a protocol runs.
+    """
+    return MadeProvider(inner, [_products(rank, backend, channel, engine, direct)])
 
 
-def two_party(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
+def two_party(
+    rank: int,
+    backend: Backend,
+    channel: Channel,
+    inner: Provider,
+    engine: Engine = "native",
+    direct: bool = False,
+) -> Provider:
     """The same without a dealer: what is not a product of masks comes from oblivious transfer."""
-    products = (ClientProducts, ServerProducts)[rank](backend, channel)
     bits = OtMaker(rank, backend, silent_pair(rank, backend, channel), OT_BITS)
-    return MadeProvider(inner, [bits, ProductMaker(backend, products)])
+    return MadeProvider(inner, [bits, _products(rank, backend, channel, engine, direct)], ALONE)
+
+
+def _products(rank: int, backend: Backend, channel: Channel, engine: Engine, direct: bool) -> ProductMaker:
+    if direct and engine != "native":
+        raise ParameterError(f"the engine {engine} computes no products directly, only the native one does")
+    products = (ClientProducts, ServerProducts)[rank](backend, channel, engine)
+    return ProductMaker(rank, backend, products, direct)
 
 
 def _by_mask(batch: Batch) -> list[dict[int, WeightProduct]]:
     """Products with weights by number, those of one mask together."""
     groups: dict[int, dict[int, WeightProduct]] = {}
-    for number, spec in batch.specs.items():
+    for number, spec in batch.of((WeightProduct,)).items():
         if isinstance(spec, WeightProduct):
             groups.setdefault(spec.a, {})[number] = spec
     return list(groups.values())
+
+
+def _of_matrices(batch: Batch) -> dict[int, MatmulProduct]:
+    found = batch.of((MatmulProduct,))
+    return {number: spec for number, spec in found.items() if isinstance(spec, MatmulProduct)}
+
+
+def _matmul(spec: MatmulProduct, batch: Batch) -> tuple[Shape, Terms]:
+    """The product as the engines see it, and the cross terms that are not zero."""
+    one = spec.b_batch == 1 and spec.batch > 1
+    shape = (
+        Shape(1, spec.batch * spec.m, spec.k, spec.n) if one else Shape(spec.batch, spec.m, spec.k, spec.n)
+    )
+    a, b = (batch.specs[number].outputs()[0].owner for number in (spec.a, spec.b))
+    direct = a != 1 and b != 0  # A has a part at the client, B one at the server
+    turned = b != 1 and a != 0
+    return shape, (*((DIRECT,) if direct else ()), *((TURNED,) if turned else ()))

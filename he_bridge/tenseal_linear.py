@@ -1,56 +1,78 @@
 """Correlations for linear layers through TenSEAL: `RowBatchClient` and `RowBatchServer` on a known library.
 
-The client holds R [rows, K] modulo 2^bits, bits <= 59, the server integers W [K, C]; afterwards the client holds
-R W + S and the server S, uniform, modulo 2^bits, exactly. As in `linear`, column k of R is one ciphertext and its
-rows are the coefficients; output c is sum_k W[k, c] Enc(R[:, k]) with scalars, no transforms and no rotations:
+The client holds R [rows, K] modulo 2^bits, the server integers W [K, C]; afterwards the client holds R W + S and
+the server S, uniform, modulo 2^bits, exactly. As in `linear`, column k of R is one ciphertext and its rows are the
+coefficients; output c is sum_k W[k, c] Enc(R[:, k]) with scalars, no transforms and no rotations:
 
     client                                            server
-      Enc(R[:, k]) for k < K                ------>     sum_k W[k, c] Enc(R[:, k]) + S[:, c], S uniform
+      Enc(R[:, k]) for k < K                ------>     sum_k W[k, c] Enc(R[:, k]) + S[:, c]
       R W + S                               <------     masked, re-randomised, switched (`Evaluator.release`)
 
-For comparison with the project's own engine and for those who want to rely on SEAL. It stops at 59 bits because
-SEAL's plaintext modulus does, and runs on one core (TenSEAL holds the interpreter's lock).
+For comparison with the project's own engine and for those who want to rely on SEAL. It runs on one core (TenSEAL
+holds the interpreter's lock).
+
+SEAL's plaintext modulus ends at 59 bits: up to there S is uniform modulo 2^bits. In larger rings R W is computed
+over the integers, modulo a product T of four primes of 42 bits (an encryption for each); S is then uniform in a
+range of 2^168, which hides R W < 2^64 sum_k |W[k, c]| up to their ratio.
 
 What is revealed. To the server: nothing beyond RLWE (128 bits); rows, K and C are public. To the client: R W + S,
-which is uniform, and through the noise at most 2^-40 for all columns of a batch together; `ScalarWeights` checks
-this against the norms of the columns of W. The time taken depends on which weights are zero. Semi-honest parties.
+and through the noise and, in large rings, the mask, at most 2^-40 for all columns of a batch together;
+`ScalarWeights` checks this against the columns of W. The time taken depends on which weights are zero. Semi-honest
+parties.
 
 Cost for a batch of up to 8192 rows with bits = 59: 169 kB up for each k, 141 kB down for each c, 0.16 ms of CPU
-for each weight that is not zero, 0.5 MiB of memory at the server for each k. One round trip for each batch.
-Source: as `linear`; noise: see `tenseal_bfv`.
+for each weight that is not zero, 0.5 MiB of memory at the server for each k. One round trip for each batch. Above
+59 bits: 606 kB, 426 kB, 0.5 ms and 1.5 MiB.
+Source: as `linear`; noise: see `tenseal_bfv`; remainders: see `slots`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from he_bridge.errors import CiphertextError, ParameterError
 from he_bridge.linear import Layer
-from he_bridge.slots import Generator, os_words
-from he_bridge.tenseal_bfv import Bfv, BfvParams, Cipher, KeyHolder, Margins, receive_keys, send_keys
-from he_bridge.tenseal_io import Words
+from he_bridge.pace import Progress, counter, silent
+from he_bridge.remainders import Generator, Remainders, os_words
+from he_bridge.tenseal_bfv import (
+    MIN_BITS,
+    Bfv,
+    BfvParams,
+    Cipher,
+    KeyHolder,
+    Margins,
+    receive_keys,
+    send_keys,
+)
+from he_bridge.tenseal_io import Words, batching_primes
 from he_bridge.wire import DIGEST_BYTES
 from net.channel import Channel
 
 Integers = npt.NDArray[np.int64]
 
 MAX_BITS = 59
+"""Of one plaintext modulus."""
 DEGREE = 8192
 GROUP = 16
 """Ciphertexts in a message: 2.7 MB up, 2.3 MB down."""
+_PRIMES, _PRIME_BITS = 4, 42
 
 _KEY_TAG, _UP_TAG, _DOWN_TAG = "he.seal.key", "he.seal.up", "he.seal.down"
 _HEADER = struct.Struct("<5Q")
 
 
 def scalar_params(bits: int) -> BfvParams:
-    """Sizes for shares modulo 2^bits: bits + 10 stay for decryption, 96 are dropped against the noise."""
-    if not 1 <= bits <= MAX_BITS:
-        raise ParameterError(f"shares of {bits} bits: this engine has 1 to {MAX_BITS}")
+    """Sizes for shares modulo 2^bits: 10 bits more stay for decryption, 96 are dropped against the noise."""
+    if not 1 <= bits <= 64:
+        raise ParameterError(f"shares of {bits} bits: this engine has 1 to 64")
+    if bits > MAX_BITS:
+        return BfvParams(DEGREE, (_PRIME_BITS + 10,), (48, 48), 17, _PRIME_BITS)
     kept = max(bits + 10, 40)
     return BfvParams(DEGREE, (kept - kept // 2, kept // 2), (48, 48), 17, bits)
 
@@ -61,31 +83,79 @@ class ScalarWeights:
     Magnitudes are limited by `margins`, and below 2^(bits-1). digest_key as for `linear.Weights`.
     """
 
-    def __init__(self, bits: int, weights: Integers, digest_key: bytes | None = None) -> None:
+    def __init__(
+        self, bits: int, weights: Integers, digest_key: bytes | None = None, diagonals: int = 0
+    ) -> None:
         if weights.dtype != np.int64 or weights.ndim != 2:
             raise ParameterError(f"weights must be an int64 matrix, not {weights.dtype} {weights.shape}")
-        size = np.abs(weights.astype(np.float64))
-        if size.max(initial=0.0) >= 2.0 ** (bits - 1):
-            raise ParameterError(f"weights must be below 2^{bits - 1} in magnitude")
-        l1, l2 = size.sum(axis=0).max(initial=0.0), np.sqrt((size**2).sum(axis=0).max(initial=0.0))
         params = scalar_params(bits)
-        self.margins: Margins = params.check(float(l1), float(l2), DEGREE * max(1, weights.shape[1]))
+        size = np.abs(weights.astype(np.float64))
+        if size.max(initial=0.0) >= 2.0 ** (params.plain_bits - 1):
+            raise ParameterError(f"weights must be below 2^{params.plain_bits - 1} in magnitude")
+        l1, l2 = size.sum(axis=0).max(initial=0.0), np.sqrt((size**2).sum(axis=0).max(initial=0.0))
+        outputs = DEGREE * max(1, weights.shape[1])
+        if bits > MAX_BITS:
+            _check_mask(float(l1), outputs)
+            outputs *= _PRIMES
+        self.margins: Margins = params.check(float(l1), float(l2), outputs)
         self.integers = np.ascontiguousarray(weights)
         key = os_words((4,)).tobytes() if digest_key is None else digest_key
         digest = hashlib.blake2b(self.integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
-        self.layer = Layer(weights.shape[0], weights.shape[1], digest)
+        self.layer = Layer(weights.shape[0], weights.shape[1], digest, diagonals)
         self.bits = bits
 
     def __repr__(self) -> str:
         return f"ScalarWeights(inputs={self.layer.inputs}, outputs={self.layer.outputs}, <hidden>)"
 
 
+def _check_mask(l1: float, outputs: int) -> None:
+    """Raises ParameterError unless a mask hides so many results of a large ring; the noise has the other half."""
+    hidden = _PRIMES * _PRIME_BITS - 1 - 65 - math.log2(max(1.0, l1)) - math.log2(outputs)
+    if hidden < MIN_BITS + 1:
+        raise ParameterError(f"parameters too weak: mask 2^-{hidden:.1f}, 2^-{MIN_BITS + 1} is required")
+
+
+class _Masks:
+    """Results and masks as residues: the only modulus 2^bits, or some primes."""
+
+    def __init__(self, bits: int) -> None:
+        self._ones = np.uint64((1 << bits) - 1)
+        self._bits = bits
+        self.moduli = [1 << bits] if bits <= MAX_BITS else batching_primes(DEGREE, _PRIME_BITS, _PRIMES)
+        self._remainders = None if bits <= MAX_BITS else Remainders(self.moduli)
+        # Results lie around zero: added to a mask so that the sum is never negative, and below the product.
+        self._middle = math.prod(self.moduli) // self.moduli[-1] // 2
+
+    def reduce(self, words: Words) -> Words:
+        """Words [n] for each modulus."""
+        kept = words & self._ones
+        return kept[None] if self._remainders is None else self._remainders.reduce(kept)
+
+    def draw(self, generator: Generator, n: int) -> tuple[Words, Words]:
+        """Uniform masks as residues [moduli, n], and as words modulo 2^bits."""
+        if self._remainders is None:
+            words = generator((n,)) >> np.uint64(64 - self._bits)
+            return words[None], words
+        digits = self._remainders.draw(generator, n)
+        moduli = np.array(self.moduli, np.uint64)[:, None]
+        shift = np.array([self._middle % p for p in self.moduli], np.uint64)[:, None]
+        residues = (self._remainders.residues(digits) + shift) % moduli
+        return residues, (self._remainders.words(digits) + np.uint64(self._middle % 2**64)) & self._ones
+
+    def words(self, residues: Words) -> Words:
+        """Masked results [moduli, n] modulo 2^bits."""
+        if self._remainders is None:
+            return np.asarray(residues[0])
+        return np.asarray(self._remainders.words(self._remainders.digits(residues)) & self._ones)
+
+
 class _Party:
     def __init__(self, channel: Channel, bits: int) -> None:
-        self._bfv = Bfv(scalar_params(bits), 1 << bits)
+        params = scalar_params(bits)
+        self._masks = _Masks(bits)
+        self._instances = [Bfv(params, modulus) for modulus in self._masks.moduli]
         self._channel = channel
         self._bits = bits
-        self._mask = np.uint64((1 << bits) - 1)
         self._batches = 0
 
     def __repr__(self) -> str:
@@ -103,10 +173,10 @@ class SealRowBatchClient(_Party):
 
     def __init__(self, channel: Channel, bits: int = MAX_BITS) -> None:
         super().__init__(channel, bits)
-        self._key = KeyHolder(self._bfv)
-        send_keys(channel, _KEY_TAG, [self._key])
+        self._keys = [KeyHolder(bfv) for bfv in self._instances]
+        send_keys(channel, _KEY_TAG, self._keys)
 
-    def correlate(self, layer: Layer, r: Words) -> Words:
+    def correlate(self, layer: Layer, r: Words, progress: Progress = silent) -> Words:
         """R W + S [rows, C] modulo 2^bits for words R [rows, K], which must be fresh and uniform.
 
         Raises CiphertextError for malformed messages, NetError if the channel fails.
@@ -114,27 +184,34 @@ class SealRowBatchClient(_Party):
         if r.dtype != np.uint64 or r.ndim != 2 or r.shape[1] != layer.inputs:
             raise ValueError(f"R must be uint64 [rows, {layer.inputs}], not {r.dtype} {r.shape}")
         out = np.empty((len(r), layer.outputs), np.uint64)
+        step = counter(progress, len(_spans(len(r), DEGREE)) * len(_spans(layer.outputs, GROUP)))
         for span in _spans(len(r), DEGREE):
             self._offer(layer, r[span])
-            self._finish(out[span])
+            self._finish(out[span], step)
         return out
 
     def _offer(self, layer: Layer, r: Words) -> None:
         """Sends the columns of R, encrypted."""
         padded = np.zeros((layer.inputs, DEGREE), np.uint64)
-        padded[:, : len(r)] = r.T & self._mask
+        padded[:, : len(r)] = r.T
         self._channel.send(_UP_TAG, [self._header(layer, len(r))])
         for span in _spans(layer.inputs, GROUP):
-            self._channel.send(_UP_TAG, [self._key.encrypt(list(padded[span]))], round=False)
+            columns = [self._masks.reduce(column) for column in padded[span]]
+            frames = [key.encrypt([column[i] for column in columns]) for i, key in enumerate(self._keys)]
+            self._channel.send(_UP_TAG, frames, round=False)
             self._channel.flush()
 
-    def _finish(self, out: Words) -> None:
+    def _finish(self, out: Words, step: Callable[[], None]) -> None:
         """Decrypts the replies into `out`."""
         for span in _spans(out.shape[1], GROUP):
             count = span.stop - span.start
-            sizes = [self._bfv.reply_bytes(count)]
-            (frame,) = self._channel.recv(_DOWN_TAG, sizes, round=span.start == 0)
-            out[:, span] = self._key.decrypt(frame, count)[:, : len(out)].T
+            sizes = [bfv.reply_bytes(count) for bfv in self._instances]
+            frames = self._channel.recv(_DOWN_TAG, sizes, round=span.start == 0)
+            found = [key.decrypt(frame, count) for key, frame in zip(self._keys, frames, strict=True)]
+            for place in range(count):
+                words = self._masks.words(np.stack([residues[place] for residues in found]))
+                out[:, span.start + place] = words[: len(out)]
+            step()
 
 
 class SealRowBatchServer(_Party):
@@ -143,18 +220,19 @@ class SealRowBatchServer(_Party):
     def __init__(self, channel: Channel, bits: int = MAX_BITS, generator: Generator = os_words) -> None:
         super().__init__(channel, bits)
         self._generator = generator
-        (self._evaluator,) = receive_keys(channel, _KEY_TAG, [self._bfv])
+        self._evaluators = receive_keys(channel, _KEY_TAG, self._instances)
 
-    def correlate(self, weights: ScalarWeights, rows: int) -> Words:
+    def correlate(self, weights: ScalarWeights, rows: int, progress: Progress = silent) -> Words:
         """S [rows, C], uniform modulo 2^bits. Raises as the client's."""
         if weights.bits != self._bits:
             raise ParameterError(f"weights checked for {weights.bits} bits, shares have {self._bits}")
         out = np.empty((rows, weights.layer.outputs), np.uint64)
+        step = counter(progress, len(_spans(rows, DEGREE)) * len(_spans(weights.layer.outputs, GROUP)))
         for span in _spans(rows, DEGREE):
-            self._evaluate(weights, out[span])
+            self._evaluate(weights, out[span], step)
         return out
 
-    def _evaluate(self, weights: ScalarWeights, out: Words) -> None:
+    def _evaluate(self, weights: ScalarWeights, out: Words, step: Callable[[], None]) -> None:
         """Receives ciphertexts, multiplies, replies; the masks go to `out`."""
         header = self._header(weights.layer, len(out))
         (found,) = self._channel.recv(_UP_TAG, [len(header)])
@@ -164,19 +242,29 @@ class SealRowBatchServer(_Party):
                 "the parties are not at the same layer: batch, rows, inputs, outputs, bits are "
                 f"{ours} here and {theirs} at the client, or the weights differ"
             )
-        ciphers: list[Cipher] = []
-        for span in _spans(weights.layer.inputs, GROUP):
-            count = span.stop - span.start
-            (frame,) = self._channel.recv(_UP_TAG, [self._bfv.fresh_bytes(count)], round=False)
-            ciphers += self._evaluator.load(frame, count)
+        ciphers = self._received(weights.layer.inputs)
         for span in _spans(weights.layer.outputs, GROUP):
             columns = weights.integers[:, span].T
-            results = [self._evaluator.scalar_sum(ciphers, column) for column in columns]
-            masks = self._generator((len(columns), DEGREE)) >> np.uint64(64 - self._bits)
-            replies = self._evaluator.release(results, masks)
-            self._channel.send(_DOWN_TAG, [replies], round=span.start == 0)
-            out[:, span] = masks[:, : len(out)].T
+            drawn = [self._masks.draw(self._generator, DEGREE) for _ in columns]
+            replies = []
+            for i, evaluator in enumerate(self._evaluators):
+                results = [evaluator.scalar_sum(ciphers[i], column) for column in columns]
+                replies.append(evaluator.release(results, np.stack([residues[i] for residues, _ in drawn])))
+            self._channel.send(_DOWN_TAG, replies, round=span.start == 0)
+            out[:, span] = np.stack([words[: len(out)] for _, words in drawn], axis=1)
+            step()
         self._channel.flush()
+
+    def _received(self, inputs: int) -> list[list[Cipher]]:
+        """The ciphertexts of a batch, for each instance."""
+        ciphers: list[list[Cipher]] = [[] for _ in self._instances]
+        for span in _spans(inputs, GROUP):
+            count = span.stop - span.start
+            sizes = [bfv.fresh_bytes(count) for bfv in self._instances]
+            frames = self._channel.recv(_UP_TAG, sizes, round=False)
+            for mine, evaluator, frame in zip(ciphers, self._evaluators, frames, strict=True):
+                mine += evaluator.load(frame, count)
+        return ciphers
 
 
 def _spans(total: int, step: int) -> list[slice]:

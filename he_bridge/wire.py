@@ -26,6 +26,7 @@ from net import Channel
 
 MAGIC = b"FLHE"
 VERSION = 1
+INPUTS_TAG, REPLIES_TAG = "he/inputs", "he/replies"
 DIGEST_BYTES = 16
 
 _HEADER = struct.Struct("<4sHH16s16sQIIIII")
@@ -164,37 +165,45 @@ def _switching_header(ring: PolyRing, shift: int) -> Header:
     return Header(Kind.SWITCHING_KEY, params.digest, first=shift, count=len(params.level))
 
 
-def send_inputs(channel: Channel, ring: PolyRing, header: Header, seed: bytes, b: Array) -> None:
+def send_inputs(
+    channel: Channel, ring: PolyRing, header: Header, seed: bytes, b: Array, *, round: bool = False
+) -> None:
     """Fresh ciphertexts of which the receiver expands the a parts: header, seed, b."""
     frames = pack_residues(ring.backend, b, ring.primes)
-    channel.send("he/inputs", [header.encode(), seed, *frames], round=False)
+    channel.send(INPUTS_TAG, [header.encode(), seed, *frames], round=round)
 
 
-def recv_inputs(channel: Channel, ring: PolyRing, header: Header) -> tuple[Array, Array]:
+def recv_inputs(
+    channel: Channel, ring: PolyRing, header: Header, *, round: bool = False
+) -> tuple[Array, Array]:
     """(b, a) as values, [primes, header.count, N] each. Raises as `_receive`."""
     sizes = residue_sizes(ring, header.count, ring.primes)
-    seed, *frames = _receive(channel, "he/inputs", header, [SEED_BYTES, *sizes])
+    seed, *frames = _receive(channel, INPUTS_TAG, header, [SEED_BYTES, *sizes], round)
     b = unpack_residues(ring, frames, header.count, ring.primes)
     return b, ring.public_uniform(bytes(seed), header.count)
 
 
-def send_replies(channel: Channel, ring: PolyRing, header: Header, replies: Reply) -> None:
+def send_replies(
+    channel: Channel, ring: PolyRing, header: Header, replies: Reply, *, round: bool = False
+) -> None:
     """What `rlwe.reply` made: header, b, a."""
     kept = ring.params.kept
     frames = [*pack_residues(ring.backend, replies.b, kept), *pack_residues(ring.backend, replies.a, kept)]
-    channel.send("he/replies", [header.encode(), *frames], round=False)
+    channel.send(REPLIES_TAG, [header.encode(), *frames], round=round)
 
 
-def recv_replies(channel: Channel, ring: PolyRing, header: Header) -> Reply:
+def recv_replies(channel: Channel, ring: PolyRing, header: Header, *, round: bool = False) -> Reply:
     """The evaluator's answer. Raises as `_receive`."""
     kept = ring.params.kept
-    frames = _receive(channel, "he/replies", header, 2 * residue_sizes(ring, header.count, kept))
+    frames = _receive(channel, REPLIES_TAG, header, 2 * residue_sizes(ring, header.count, kept), round)
     b = unpack_residues(ring, frames[: len(kept)], header.count, kept)
     return received_reply(b, unpack_residues(ring, frames[len(kept) :], header.count, kept))
 
 
-def _receive(channel: Channel, tag: str, header: Header, sizes: Sequence[int]) -> list[memoryview]:
+def _receive(
+    channel: Channel, tag: str, header: Header, sizes: Sequence[int], round: bool = False
+) -> list[memoryview]:
     """The frames after the header. Raises CiphertextError or whatever the channel raises (NetError)."""
-    first, *frames = channel.recv(tag, [HEADER_BYTES, *sizes], round=False)
+    first, *frames = channel.recv(tag, [HEADER_BYTES, *sizes], round=round)
     header.expect(first)
     return frames

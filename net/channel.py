@@ -85,6 +85,7 @@ class Session:
     failure: str | None = None
     peer_is_there: bool = True
     closed: bool = False
+    peer_key: str | None = None
 
 
 class Channel(ABC):
@@ -101,6 +102,11 @@ class Channel(ABC):
     @property
     def peer(self) -> str:
         return self._session.peer
+
+    @property
+    def peer_key(self) -> str | None:
+        """The public key (Z85) that the peer has proven to hold; None without encryption and within a process."""
+        return self._session.peer_key
 
     @property
     def traffic(self) -> Traffic:

@@ -43,7 +43,9 @@ def connect(
         call.gone = True
         call.hang_up()
         raise
-    return line_channel(keys.name, server_key.name, call, settings)
+    return line_channel(
+        keys.name, server_key.name, call, settings, None if insecure_plaintext else server_key.z85
+    )
 
 
 class _Call(Line):

@@ -153,13 +153,19 @@ class _Message:
     assembler: Assembler
 
 
-def line_channel(local: str, peer: str, line: Line, settings: ZmqSettings) -> LineChannel:
-    """A session between `local` and `peer` over a line, with the patience and limits of the settings."""
+def line_channel(
+    local: str, peer: str, line: Line, settings: ZmqSettings, peer_key: str | None = None
+) -> LineChannel:
+    """A session between `local` and `peer` over a line, with the patience and limits of the settings.
+
+    peer_key: the public key whose secret half the other end of the line has proven to hold.
+    """
     session = Session(
         local,
         peer,
         Wait("recv_timeout_s", settings.recv_timeout_s),
         Limits(max_message_bytes=settings.max_message_bytes),
+        peer_key=peer_key,
     )
     send_wait = Wait("send_timeout_s", settings.send_timeout_s)
     return LineChannel(session, line, send_wait, Wait("linger_s", settings.linger_s))

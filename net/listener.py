@@ -71,7 +71,7 @@ class Listener:
                 raise Wait("timeout_s", timeout_s or 0.0).timeout(f"a connection to {self.address}")
             self.wait(left)
             self._visit = self._next_visit()
-        return line_channel(self._name, self._visit.name, self._visit, self._settings)
+        return line_channel(self._name, self._visit.name, self._visit, self._settings, self._visit.key)
 
     def close(self) -> None:
         """Stops listening and ends a session that is still open. Closing twice does nothing."""
@@ -144,7 +144,7 @@ class Listener:
         if arrival.descriptor not in self._alive:
             return None  # hung up while we were busy
         self._reply(arrival, Greeting(Kind.WELCOME, self._name, hello.session_id))
-        return _Visit(self, self._router, arrival, arrival.user if self._secure else hello.name)
+        return _Visit(self, self._router, arrival, hello.name, arrival.user if self._secure else None)
 
     def _reply(self, arrival: Arrival, answer: Greeting) -> None:
         self._router.send(arrival.route, greeting.group(answer))
@@ -153,8 +153,11 @@ class Listener:
 class _Visit(Line):
     """A peer's session with a listener: one route of its router."""
 
-    def __init__(self, listener: Listener, router: Router, hello: Arrival, name: str) -> None:
-        self.name = name
+    def __init__(
+        self, listener: Listener, router: Router, hello: Arrival, name: str, user: PublicKey | None
+    ) -> None:
+        self.name = user.name if user else name
+        self.key = user.z85 if user else None
         self.route = hello.route
         self.descriptor = hello.descriptor
         self.over = False

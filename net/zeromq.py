@@ -145,9 +145,10 @@ class Arrival:
         return int(self._last.get(zmq.SRCFD))
 
     @property
-    def user(self) -> str:
-        """The name beside the key of the sender; only for a guarded router."""
-        return str(self._last.get("User-Id"))
+    def user(self) -> PublicKey:
+        """The authorised key of the sender and the name beside it; only for a guarded router."""
+        name, key = str(self._last.get("User-Id")).split(" ")
+        return PublicKey(name, key)
 
 
 class Router(_Socket):
@@ -182,8 +183,11 @@ class Router(_Socket):
         """Answers libzmq's questions whether a key may come in (ZAP, ZeroMQ RFC 27)."""
         while _has_input(self._gate):
             version, request, _, _, _, mechanism, *credentials = self._gate.recv_multipart()
-            name = self._names.get(z85.encode(credentials[0])) if mechanism == b"CURVE" else None
-            verdict = [b"200", b"OK", name.encode()] if name else [b"400", b"unknown key", b""]
+            key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
+            name = self._names.get(key)
+            verdict = (
+                [b"200", b"OK", b"%s %s" % (name.encode(), key)] if name else [b"400", b"unknown key", b""]
+            )
             self._gate.send_multipart([version, request, *verdict, b""])
 
     def receive(self) -> Arrival | None:

@@ -1,4 +1,4 @@
-"""The command line: fastlmpi demo | keygen | dealer | serve | query | plan | doctor."""
+"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | doctor."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ T = TypeVar("T")
 HELP = """Private transformer inference between two parties.
 
 A client has a text, a server has a model's weights. They run two processes; only the client learns the
-result, and neither sees the other's data. A third process, the dealer, supplies random numbers: it sees no
-input, and must not collude with either.
+result, and neither sees the other's data. They need nobody else. With --trust dealer a third process supplies
+random numbers instead, which is much faster: it sees no input, and must not collude with either.
 
 \b
-Try it on this machine:       fastlmpi demo
-On three machines:            fastlmpi keygen keys --name server   (each party once, then swap the .pub files)
-                              fastlmpi dealer --dealer tcp://*:5702
-                              fastlmpi serve  --server tcp://*:5701 --dealer tcp://DEALER:5702 --model DIR
-                              fastlmpi query  --server tcp://SERVER:5701 --dealer tcp://DEALER:5702 --text "..."
-What works here:              fastlmpi doctor
+Try it on this machine:   fastlmpi demo
+On two machines:          fastlmpi keygen keys --name server   (each party once, then swap the .pub files)
+                          fastlmpi serve  --server tcp://*:5701 --model DIR
+                          fastlmpi query  --server tcp://SERVER:5701 --model DIR --text "..."
+With a dealer:            fastlmpi dealer --dealer tcp://*:5702
+                          and at both others --trust dealer --dealer tcp://DEALER:5702
+What works here:          fastlmpi doctor
 """
 
 app = typer.Typer(
@@ -65,10 +66,22 @@ Products = Annotated[
 ]
 Trust = Annotated[
     str | None,
-    typer.Option(help="Who makes the correlations: dealer, or two-party (client and server alone)."),
+    typer.Option(
+        help="Who makes the correlations: two-party (client and server alone, the default) or dealer."
+    ),
+]
+Linear = Annotated[
+    str | None,
+    typer.Option(help="When products by encryption are made: offline (before a query), or direct."),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="Who multiplies by weights under encryption: native, or tenseal (slow; small models)."),
 ]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
+Store = Annotated[Path | None, typer.Option(help="Folder for correlations prepared ahead of queries.")]
+StoreLimit = Annotated[int | None, typer.Option(help="MB that the store may take in all [default: 10000].")]
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text; repeat for a batch.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")]
 PadTo = Annotated[int | None, typer.Option(help="Pad to this many tokens, to hide the length.")]
@@ -102,17 +115,21 @@ def demo(
     text: Texts = None,
     task: TaskName = None,
     backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
-    trust: Annotated[str, typer.Option(help="Who makes the correlations: dealer, or two-party.")] = "dealer",
+    trust: Annotated[
+        str, typer.Option(help="Who makes the correlations: two-party (client and server alone), or dealer.")
+    ] = "two-party",
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     products: Products = None,
+    linear: Linear = None,
+    engine: Engine = None,
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run client, server and dealer on this machine, on real text, and compare with the clear-text model."""
+    """Run client and server on this machine, on real text, and compare with the clear-text model."""
     from transformer.demo import run_demo
 
-    result = run_demo(model, text, task, backend, trust, weights, products, pad_to, quiet)
+    result = run_demo(model, text, task, backend, trust, weights, products, linear, engine, pad_to, quiet)
     result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
@@ -166,7 +183,11 @@ def serve(
     trust: Trust = None,
     weights: Weights = None,
     products: Products = None,
+    linear: Linear = None,
+    engine: Engine = None,
     backend: BackendName = None,
+    store: Store = None,
+    store_limit_mb: StoreLimit = None,
     recv_timeout_s: Timeout = None,
     once: Once = False,
 ) -> None:
@@ -192,6 +213,7 @@ def query(
     weights: Weights = None,
     backend: BackendName = None,
     pad_to: PadTo = None,
+    store: Store = None,
     recv_timeout_s: Timeout = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -207,6 +229,33 @@ def query(
 
 @app.command()
 @_clear_errors
+def prepare(
+    queries: Annotated[int, typer.Option(min=1, help="For how many queries.")],
+    length: Annotated[
+        int, typer.Option(min=1, max=1 << 16, help="Padded tokens per text; ask with --pad-to the same.")
+    ],
+    batch: Annotated[int, typer.Option(min=1, max=1 << 16, help="Texts per query.")] = 1,
+    settings: SettingsFile = None,
+    keys: Keys = None,
+    server: ServerAddress = None,
+    model: Annotated[str | None, typer.Option(help="The model, if its weights are public.")] = None,
+    weights: Weights = None,
+    backend: BackendName = None,
+    store: Store = None,
+    store_limit_mb: StoreLimit = None,
+    recv_timeout_s: Timeout = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make the correlations of later queries now, with a server that has a store too. Sends no text."""
+    from transformer.inference import Request
+    from transformer.programs import run_prepare
+
+    request = Request(batch=batch, length=length)
+    run_prepare(_settings(settings, locals()), queries, request, quiet).show(Console(markup=False))
+
+
+@app.command()
+@_clear_errors
 def plan(
     model: Model = None,
     task: TaskName = None,
@@ -215,6 +264,8 @@ def plan(
     trust: Trust = None,
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     products: Products = None,
+    linear: Linear = None,
+    engine: Engine = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""

@@ -12,23 +12,31 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ss.errors import StoreError
+from gpu_ss.provider.reel import Head
+from gpu_ss.provider.store import Store
 from gpu_ss.session import Opener, joined
 from net import ProtocolError, handshake
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
-from transformer.inference import Tokens, infer
-from transformer.model import ModelCard, PrivateModel, plan_for
+from transformer.inference import Request, Tokens, infer
+from transformer.model import ModelCard, PrivateModel, check_request, plan_for
 from transformer.session import (
+    AskStock,
     Clock,
+    Prepare,
     Progress,
+    Query,
     RunReport,
+    StockCard,
     Timing,
     agreement,
+    ask_for,
     hear,
     no_progress,
-    say,
 )
 from transformer.setup import from_words, nothing, set_up
+from transformer.stock import Stock, check_storable, label_of
 from transformer.terms import TrustMode
 
 
@@ -50,9 +58,11 @@ class Client:
         backend: str = "auto",
         own_model: PrivateModel | None = None,
         progress: Progress = no_progress,
+        store: Store | None = None,
     ) -> None:
         """`dealer`: None for a session of the two parties alone; the server must be set up for the same.
-        `own_model`: this side's copy of the model, needed when the server's weights are public."""
+        `own_model`: this side's copy of the model, needed when the server's weights are public.
+        `store`: correlations prepared ahead, to be added to and used; without a dealer only."""
         trust: TrustMode = "two-party" if dealer is None else "dealer"
         self._progress = progress
         self._clock = Clock()
@@ -68,6 +78,7 @@ class Client:
                 joined(0, self._server, dealer, backend, extend=self.card.terms.extension)
             )
             self._model = self._set_up(own_model)
+            self._stock = None if store is None else self._meet(store)
             self._stack = stack.pop_all()
 
     def _set_up(self, own: PrivateModel | None) -> Encoder:
@@ -86,16 +97,60 @@ class Client:
                 )
             return set_up(self._party, numbers, from_words(own.words), self.card.terms)
 
+    def _meet(self, store: Store) -> Stock | None:
+        """The stored correlations of this session; None if the server keeps none."""
+        check_storable(self.card.terms)
+        ask_for(self._server, AskStock(kind="stock"))
+        tag = hear(self._server, "stock", StockCard).tag
+        if tag is None:
+            return None
+        with self._server.traffic.phase("stock"):
+            return Stock(self._party, store, self.card, tag)
+
+    @property
+    def stock(self) -> Stock:
+        """The stored correlations of this session. Raises StoreError if one side has no store."""
+        if self._stock is None:
+            raise StoreError("nothing can be prepared ahead: start client and server with a store")
+        return self._stock
+
+    def prepare(self, request: Request) -> Head:
+        """Make the correlations of one query of that shape, and keep them for a later session.
+
+        Raises StoreError if there is no store at one side, or no room.
+        """
+        check_request(request, self.card)
+        stock = self.stock
+        ask_for(self._server, Prepare(kind="prepare", batch=request.batch, length=request.length))
+        with self._server.traffic.phase("prepare"):
+            head = stock.make(request, self._offline)
+        if head is None:
+            raise StoreError(f"{self._server.peer} has prepared nothing")
+        return head
+
+    def about_store(self, request: Request, stored: bool) -> str:
+        """Where the correlations of a query came from, and what to do if not from the store: a line for people."""
+        if self._stock is None:
+            return "The server keeps no store: the correlations were made for this query."
+        if stored:
+            left = self._stock.held()[label_of(request)]
+            return f"The correlations came from the store, which has those of {left} more such queries."
+        longer = self._stock.length_for(request)
+        advice = "" if longer is None else f" There are some for {longer} tokens: use --pad-to {longer}."
+        return f"The store has none for {label_of(request)} tokens: they were made for this query.{advice}"
+
     def ask(self, tokens: Tokens) -> Answer:
         """Run one query. The server learns its padded shape and nothing else."""
         request = tokens.request
         check_tokens(tokens, self.card)
         party, channel, clock = self._party, self._server, Clock()
         before = channel.traffic.report()
-        say(channel, "query", request)
+        ask_for(channel, Query(batch=request.batch, length=request.length, stored=self._stock is not None))
         plan = plan_for(self.card, request).query.moved(party.provider.taken)
         with clock.phase(channel, "offline"):
-            self._prepare(plan.specs)
+            stored = self._stock is not None and self._stock.take_up(request, plan, self._offline)
+            if not stored:
+                party.provider.prepare(plan.specs, self._offline)
             channel.exchange("ready", [b"client"], [6])
         rounds = 0
 
@@ -118,11 +173,12 @@ class Client:
             online=spent.phase("online"),
             dealer_bytes=other.dealer_bytes,
             plan=plan,
+            stored=stored,
         )
         return Answer({k: v for k, v in outputs.items() if v is not None}, report)
 
-    def _prepare(self, specs: Sequence[Any]) -> None:
-        self._party.provider.prepare(specs, lambda done, total: self._progress("offline", done, total))
+    def _offline(self, done: int, total: int) -> None:
+        self._progress("offline", done, total)
 
     def close(self) -> None:
         """End the session."""

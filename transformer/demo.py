@@ -32,6 +32,8 @@ def run_demo(
     trust: str,
     weights: str,
     products: str | None,
+    linear: str | None,
+    engine: str | None,
     pad_to: int | None,
     quiet: bool,
 ) -> Result:
@@ -45,6 +47,8 @@ def run_demo(
         "trust": trust,
         "weights": weights,
         "products": products,
+        "linear": linear,
+        "engine": engine,
     }
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
@@ -57,7 +61,7 @@ def run_demo(
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
     argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
-    for name in ("model", "task", "trust", "weights", "products"):
+    for name in ("model", "task", "trust", "weights", "products", "linear", "engine"):
         argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
     dealt = chosen["trust"] == "dealer"
     dealer_argv = [*_command("dealer"), *common, "--dealer", "tcp://127.0.0.1:*"]

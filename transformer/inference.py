@@ -37,6 +37,11 @@ class Request(BaseModel):
     batch: int = Field(ge=1, le=1 << 16)
     length: int = Field(ge=1, le=1 << 16)
 
+    @property
+    def shape(self) -> Request:
+        """This and nothing else, of a message that says more."""
+        return Request(batch=self.batch, length=self.length)
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -70,6 +75,7 @@ def plan_inference(rank: int, numbers: Numbers, request: Request, terms: Terms, 
         lambda party: party.run(_forward(party, model, request, None)),
         setup_plan.plan.taken,
         terms.economy,
+        terms.traffic,
     )
     return plan.moved(first)
 

@@ -18,15 +18,18 @@ from transformer import hf
 from transformer.client import Client, check_texts, load_tokenizer, tokenize
 from transformer.dealer import Dealer
 from transformer.errors import ModelError
-from transformer.model import PrivateModel
+from transformer.inference import Request
+from transformer.model import PrivateModel, check_request
 from transformer.reference import load_reference, run_reference
-from transformer.results import Result
+from transformer.results import Prepared, Result, megabytes
 from transformer.server import Server
 from transformer.session import Progress as OnProgress
 from transformer.session import no_progress
-from transformer.settings import Settings
+from transformer.settings import Settings, SettingsError
+from transformer.stock import label_of, stored_sizes
 
 STAGES = {
+    "prepare": "prepare: queries",
     "setup": "set-up: weights under masks",
     "offline": "offline: correlations",
     "online": "online: rounds",
@@ -45,13 +48,17 @@ def run_dealer(settings: Settings, once: bool) -> None:
 
 def run_server(settings: Settings, once: bool) -> None:
     """The server: loads its model, then one session after the other."""
-    keys, peers = settings.own_keys("server"), settings.clients()
+    keys, peers, store = settings.own_keys("server"), settings.clients(), settings.open_store()
+    if store is not None:
+        _log(f"store {settings.store}: {megabytes(store.used_bytes())} of {megabytes(store.limit_bytes)}")
     open_dealer = _dealer_opener(settings, keys)
     model = PrivateModel.load(settings.model, settings.task, settings.terms)
     _log(
         f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}, trust {settings.trust}"
     )
-    server = Server(model, open_dealer, settings.backend, settings.material_limit_mb << 20, log=_log)
+    server = Server(
+        model, open_dealer, settings.backend, settings.material_limit_mb << 20, log=_log, store=store
+    )
     with Listener(settings.server, keys, peers, settings.zmq) as listener:
         _announce("server", listener.address)
         _accept_for_ever(listener, server.serve, 1 if once else None)
@@ -77,12 +84,43 @@ def run_query(
 ) -> Result:
     """The client: one session with one query."""
     keys = settings.own_keys("client")
-    server_key = settings.peer_key("server")
-
-    def open_server() -> Channel:
-        return connect(settings.server, keys, server_key, settings.zmq)
-
+    open_server = _server_opener(settings, keys)
     return ask(open_server, _dealer_opener(settings, keys), settings, texts, compare, pad_to, quiet)
+
+
+def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool) -> Prepared:
+    """The client: one session in which the correlations of so many queries of a shape are made and stored.
+
+    What was made before an error stays. Raises StoreError if there is no room at either side.
+    """
+    store, terms = settings.open_store(), settings.terms
+    if store is None:
+        raise SettingsError("say where to keep what is prepared: --store FOLDER")
+    own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
+    open_server = _server_opener(settings, settings.own_keys("client"))
+    with (
+        progress_bars(quiet) as progress,
+        Client(open_server, None, settings.backend, own, progress, store) as client,
+    ):
+        check_request(request, client.card)
+        here, there = stored_sizes(client.card, request)
+        _log(
+            f"{queries} queries of {label_of(request)} tokens take {megabytes(queries * here)} of disk here and "
+            f"{megabytes(queries * there)} at the server"
+        )
+        start = time.perf_counter()
+        for done in range(queries):
+            progress("prepare", done, queries)
+            client.prepare(request)
+        progress("prepare", queries, queries)
+        held = client.stock.held()
+    return Prepared(request, queries, time.perf_counter() - start, here, there, store.used_bytes(), held)
+
+
+def _server_opener(settings: Settings, keys: KeyPair) -> Opener:
+    """How the client reaches the server."""
+    server_key = settings.peer_key("server")
+    return lambda: connect(settings.server, keys, server_key, settings.zmq)
 
 
 def _dealer_opener(settings: Settings, keys: KeyPair) -> Opener | None:
@@ -106,20 +144,21 @@ def ask(
     check_texts(texts)
     folder = hf.find_model(settings.model)
     tokenizer = load_tokenizer(folder.path)
-    terms = settings.terms
+    terms, store = settings.terms, settings.open_store()
     own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     with (
         progress_bars(quiet) as progress,
-        Client(open_server, open_dealer, settings.backend, own, progress) as client,
+        Client(open_server, open_dealer, settings.backend, own, progress, store) as client,
     ):
         card = client.card
         tokens = tokenize(texts, tokenizer, card, pad_to)
         answer = client.ask(tokens)
+        note = "" if store is None else client.about_store(tokens.request, answer.report.stored)
     reference = None
     if compare:
         reference = run_reference(load_reference(folder, card.arch), card.arch, tokens)
     backend = get_backend(settings.backend).name
-    return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms)
+    return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms, note)
 
 
 @contextmanager

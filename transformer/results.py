@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from transformer.architecture import Architecture
 from transformer.client import Answer
-from transformer.inference import Tokens
+from transformer.inference import Request, Tokens
 from transformer.reference import cosines, similarity, tokens_only
 from transformer.terms import Terms
 
@@ -41,6 +41,8 @@ class Result:
     reference: dict[str, Real] | None
     backend: str
     terms: Terms
+    #: Where the correlations came from, if there is a choice, for people.
+    note: str = ""
 
     @property
     def main(self) -> Real:
@@ -108,6 +110,7 @@ class Result:
             "weights": self.terms.weights,
             "products": self.terms.products,
             "trust": self.terms.trust,
+            "stored": report.stored,
             "backend": self.backend,
         }
         return result
@@ -127,6 +130,8 @@ class Result:
                 matrix = _matrix(similarity(self.main_reference))
                 console.print("Sentence similarity, clear text", matrix, sep="\n")
         console.print(self._costs())
+        if self.note:
+            console.print(self.note, soft_wrap=True)
 
     def _comparison(self) -> Table:
         table = Table(title=f"Private inference, {self.model}: what only the client learns")
@@ -159,7 +164,12 @@ class Result:
             table.add_column(name, justify="left" if name == "phase" else "right")
         rows = [
             ("set-up (once)", report.setup_s, report.setup, None),
-            ("offline", report.offline_s, report.offline, report.dealer_bytes),
+            (
+                "offline (stored)" if report.stored else "offline",
+                report.offline_s,
+                report.offline,
+                report.dealer_bytes,
+            ),
             ("online", report.online_s, report.online, None),
         ]
         for name, seconds, traffic, dealer in rows:
@@ -167,6 +177,32 @@ class Result:
             row += ["" if dealer is None else megabytes(dealer)] if dealt else []
             table.add_row(*row, str(traffic.rounds) if name == "online" else "")
         return table
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `fastlmpi prepare` has done. bytes: of one query on the disk; used: of the whole store here."""
+
+    request: Request
+    queries: int
+    seconds: float
+    bytes_here: int
+    bytes_there: int
+    used: int
+    held: Mapping[str, int]
+
+    def show(self, console: Console) -> None:
+        """What was made, and what there is now."""
+        shape = f"{self.request.batch} x {self.request.length}"
+        held = ", ".join(f"{count} of {label}" for label, count in sorted(self.held.items()))
+        here, there = self.queries * self.bytes_here, self.queries * self.bytes_there
+        for line in (
+            f"Prepared {self.queries} queries of {shape} tokens in {self.seconds:.1f} s: "
+            f"{megabytes(here)} here, {megabytes(there)} at the server.",
+            f"In the store for this server and model: {held}; all in all {megabytes(self.used)}.",
+            f"Ask with the same --store and --pad-to {self.request.length}.",
+        ):
+            console.print(line, soft_wrap=True)
 
 
 def megabytes(count: int) -> str:

@@ -7,26 +7,36 @@ from collections.abc import Callable
 
 from gpu_ss.backend import get_backend
 from gpu_ss.party import Party
+from gpu_ss.provider.store import Store
 from gpu_ss.session import MATERIAL_LIMIT, Opener, joined
-from net import Channel, PeerGone, handshake
+from net import Channel, PeerGone, ProtocolError, handshake
 from transformer.encoder import Encoder
 from transformer.inference import Request, infer
 from transformer.model import ModelCard, PrivateModel, check_request, plan_for
 from transformer.session import (
+    AskStock,
     Clock,
+    Prepare,
     Progress,
+    Query,
+    StockCard,
     Timing,
     agreement,
-    hear,
+    hear_wish,
     no_progress,
     say,
     telling_why,
 )
 from transformer.setup import from_words, set_up
+from transformer.stock import Stock, check_storable, label_of, model_tag
 
 
 class Server:
-    """A model, and where its dealer is (None: there is none). `serve` one client's session after the other."""
+    """A model, and where its dealer is (None: there is none). `serve` one client's session after the other.
+
+    store: where correlations that are prepared ahead are kept, if this server does so. Raises ModelError if they
+    would come from a dealer, StoreError if the store cannot be used.
+    """
 
     def __init__(
         self,
@@ -36,7 +46,12 @@ class Server:
         material_limit_bytes: int = MATERIAL_LIMIT,
         progress: Progress = no_progress,
         log: Callable[[str], None] = lambda line: None,
+        store: Store | None = None,
     ) -> None:
+        if store is not None:
+            check_storable(model.card.terms)
+        self._store = store
+        self._tag = None if store is None else model_tag(model, store)
         self._model = model
         self._dealer = dealer
         self._backend = get_backend(backend)
@@ -51,7 +66,8 @@ class Server:
             handshake(channel, agreement(card.terms.trust))
             say(channel, "card", card)
             with joined(1, channel, self._dealer, self._backend, self._limit, card.terms.extension) as party:
-                return self._answer_all(party, self._set_up(party, card), card)
+                session = _Session(self._set_up(party, card), party, card, self._progress, self._log)
+                return session.run(self._store, self._tag)
 
     def _set_up(self, party: Party, card: ModelCard) -> Encoder:
         start = time.perf_counter()
@@ -61,33 +77,88 @@ class Server:
         self._log(f"{party.channel.peer}: set up in {time.perf_counter() - start:.1f} s")
         return model
 
-    def _answer_all(self, party: Party, model: Encoder, card: ModelCard) -> int:
+
+class _Session:
+    """A client's wishes, one after the other."""
+
+    def __init__(
+        self, model: Encoder, party: Party, card: ModelCard, progress: Progress, log: Callable[[str], None]
+    ) -> None:
+        self._model = model
+        self._party = party
+        self._channel = party.channel
+        self._card = card
+        self._stock: Stock | None = None
+        self._progress = progress
+        self._write = log
+
+    def run(self, store: Store | None, tag: str | None) -> int:
+        """Until the client leaves; the number of queries answered. `tag`: of the model, in the store."""
         answered = 0
         while True:
             try:
-                request = hear(party.channel, "query", Request)
+                wish = hear_wish(self._channel)
             except PeerGone:
                 return answered
-            check_request(request, card)
-            timing = self._answer(party, model, card, request)
-            say(party.channel, "timing", timing)
-            answered += 1
-            self._log(
-                f"{party.channel.peer}: batch {request.batch} x {request.length} tokens, "
-                f"offline {timing.offline_s:.2f} s, online {timing.online_s:.2f} s"
-            )
+            if isinstance(wish, AskStock):
+                self._meet(store, tag)
+            elif isinstance(wish, Prepare):
+                self._prepare(wish.shape)
+            else:
+                say(self._channel, "timing", self._answer(wish))
+                answered += 1
 
-    def _answer(self, party: Party, model: Encoder, card: ModelCard, request: Request) -> Timing:
-        channel, clock = party.channel, Clock()
-        found = plan_for(card, request)
+    def _meet(self, store: Store | None, tag: str | None) -> None:
+        if self._stock is not None:
+            raise ProtocolError(f"{self._channel.peer} asks for the store twice; run the same version")
+        say(self._channel, "stock", StockCard(tag=tag))
+        if store is not None and tag is not None:
+            with self._channel.traffic.phase("stock"):
+                self._stock = Stock(self._party, store, self._card, tag)
+
+    def _prepare(self, request: Request) -> None:
+        check_request(request, self._card)
+        start = time.perf_counter()
+        with self._channel.traffic.phase("prepare"):
+            head = self._known_stock().make(request, self._offline)
+        if head is None:
+            self._say(f"no room to prepare {label_of(request)} tokens")
+            return
+        seconds = time.perf_counter() - start
+        self._say(f"prepared {label_of(request)} tokens in {seconds:.1f} s, {head.file_bytes / 1e6:.1f} MB")
+
+    def _known_stock(self) -> Stock:
+        if self._stock is None:
+            raise ProtocolError(
+                f"{self._channel.peer} uses a store that was not agreed; run the same version"
+            )
+        return self._stock
+
+    def _answer(self, query: Query) -> Timing:
+        party, clock, request = self._party, Clock(), query.shape
+        check_request(request, self._card)
+        found = plan_for(self._card, request)
         plan = found.query.moved(party.provider.taken)
-        with clock.phase(channel, "offline"):
-            party.provider.prepare(plan.specs, lambda done, total: self._progress("offline", done, total))
-            channel.exchange("ready", [b"server"], [6])
-        with clock.phase(channel, "online"):
-            infer(party, model, request, None)
-        return Timing(
+        with clock.phase(self._channel, "offline"):
+            stored = query.stored and self._known_stock().take_up(request, plan, self._offline)
+            if not stored:
+                party.provider.prepare(plan.specs, self._offline)
+            self._channel.exchange("ready", [b"server"], [6])
+        with clock.phase(self._channel, "online"):
+            infer(party, self._model, request, None)
+        timing = Timing(
             offline_s=clock.seconds["offline"],
             online_s=clock.seconds["online"],
             dealer_bytes=found.dealer_bytes,
         )
+        self._say(
+            f"{label_of(request)} tokens, offline {timing.offline_s:.2f} s{' (stored)' if stored else ''}, "
+            f"online {timing.online_s:.2f} s"
+        )
+        return timing
+
+    def _say(self, line: str) -> None:
+        self._write(f"{self._channel.peer}: {line}")
+
+    def _offline(self, done: int, total: int) -> None:
+        self._progress("offline", done, total)

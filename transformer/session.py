@@ -1,7 +1,8 @@
 """What client and server say to each other around the computation: agreement, model card, queries.
 
 Order of a session: handshake; the server's model card; the client's session name (under which both got their
-keys from the dealer); set-up of the weights; then any number of queries. Everything here is public.
+keys from the dealer); set-up of the weights; then any number of wishes: queries, and what is to be prepared for
+later ones. Everything here is public.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
@@ -21,6 +22,7 @@ from gpu_ss.plan import Plan
 from gpu_ss.session import PROTOCOL_VERSION, package_version
 from net import Agreement, Channel, NetError, ProtocolError, TrafficReport
 from transformer.errors import ModelError
+from transformer.inference import Request
 
 MAX_CONTROL_BYTES = 1 << 20
 
@@ -74,6 +76,48 @@ def telling_why(channel: Channel) -> Iterator[None]:
         raise
 
 
+class Query(Request):
+    """A wish: answer a query. stored: take its correlations from the stores, if both have some."""
+
+    stored: bool = False
+
+
+class Prepare(Request):
+    """A wish: make the correlations of a query of that shape, and store them."""
+
+    kind: Literal["prepare"]
+
+
+class AskStock(BaseModel):
+    """A wish: say whether you have a store, for which model; to be answered by `StockCard`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["stock"]
+
+
+class Wish(RootModel[Query | Prepare | AskStock]):
+    """What a client may ask of a server that is set up. Each kind forbids the fields of the others."""
+
+
+def ask_for(channel: Channel, wish: Query | Prepare | AskStock) -> None:
+    """Tell the server."""
+    say(channel, "query", Wish(wish))
+
+
+def hear_wish(channel: Channel) -> Query | Prepare | AskStock:
+    """What the client wants next. Raises PeerGone if it has left."""
+    return hear(channel, "query", Wish).root
+
+
+class StockCard(BaseModel):
+    """The server's answer: the tag of its model among those it has stored correlations with (None: no store)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tag: str | None = Field(pattern="^[0-9a-f]{32}$")
+
+
 class Timing(BaseModel):
     """Seconds one party spent, told to the other at the end of a query."""
 
@@ -111,6 +155,8 @@ class RunReport:
     online: TrafficReport
     dealer_bytes: int
     plan: Plan
+    #: Whether the correlations came from the stores.
+    stored: bool = False
 
     @property
     def rounds(self) -> int:

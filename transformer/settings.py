@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gpu_ss.provider.store import Store
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
-from transformer.terms import ProductsMode, Terms, TrustMode, WeightsMode
+from transformer.terms import Engine, LinearMode, ProductsMode, Terms, TrustMode, WeightsMode
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -30,10 +31,11 @@ class Settings(BaseModel):
     keys: folder with this party's ROLE.key and the peers' .pub files. server, dealer: addresses, for those who
     connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
-    model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; see
-    terms.py. recv_timeout_s:
-    how long to wait for a sign of life of a peer that neither speaks nor hangs up. material_limit_mb: how much
-    of a query's correlations the server keeps in memory before it starts.
+    model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
+    offline or direct; engine: native or tenseal; see terms.py. recv_timeout_s: how long to wait for a sign of
+    life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
+    server keeps in memory before it starts. store: folder for correlations prepared ahead of queries (default:
+    none are); store_limit_mb: how much of the disk they may take, of all peers together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,25 +46,42 @@ class Settings(BaseModel):
     allow: tuple[Path, ...] = ()
     model: str | None = None
     task: Literal["features", "embedding", "classification", "masked-lm"] | None = None
-    trust: TrustMode = "dealer"
+    trust: TrustMode = "two-party"
     weights: WeightsMode = "private"
     products: ProductsMode | None = None
+    linear: LinearMode = "offline"
+    engine: Engine = "native"
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
     recv_timeout_s: float = Field(default=300.0, gt=0)
     material_limit_mb: int = Field(default=2048, ge=1)
+    store: Path | None = None
+    store_limit_mb: int = Field(default=10_000, ge=1)
 
     @property
     def terms(self) -> Terms:
         """What the server offers, or the client accepts."""
         products = self.products or ("he" if self.trust == "two-party" else "dealer")
-        return Terms(trust=self.trust, weights=self.weights, products=products)
+        return Terms(
+            trust=self.trust,
+            weights=self.weights,
+            products=products,
+            linear=self.linear,
+            engine=self.engine,
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        _ = self.terms
+        if self.store is not None and self.terms.trust != "two-party":
+            raise ValueError(
+                "a store needs trust two-party: a dealer's correlations are for one session only"
+            )
         return self
+
+    def open_store(self) -> Store | None:
+        """The store of correlations, if there is one. Raises StoreError if it cannot be used."""
+        return None if self.store is None else Store(self.store, self.store_limit_mb * 1_000_000)
 
     @property
     def zmq(self) -> ZmqSettings:
@@ -110,6 +129,6 @@ def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "trust"
+        where = ".".join(str(part) for part in first["loc"]) or "terms"
         known = ", ".join(Settings.model_fields)
         raise SettingsError(f"setting {where!r}: {first['msg'].lower()}. Known settings: {known}") from None

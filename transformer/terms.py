@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from gpu_ss.economy import ALONE, DEALT, Economy
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.direct import Traffic
 from gpu_ss.session import Extension
 
 TrustMode = Literal["dealer", "two-party"]
 WeightsMode = Literal["private", "released-table", "public"]
 ProductsMode = Literal["dealer", "he"]
+LinearMode = Literal["offline", "direct"]
+Engine = Literal["native", "tenseal"]
 
 TABLE = "embedding"  # the tensor that `released-table` gives away
 
@@ -28,6 +32,11 @@ class Terms(BaseModel):
     products: who makes the correlations of multiplications. `dealer`; or `he`, the two parties alone by
     homomorphic encryption: then weights are not even sent masked, and the dealer supplies masks and bits only.
     Without a dealer it is `he`.
+    linear: when products of matrices are made, with products by `he`. `offline`: correlations before the query,
+    then one message a layer. `direct`: the parties' shares are multiplied when the query comes to them; nothing is
+    made before but keys, so a single query without a time window ahead waits less in all.
+    engine: who multiplies by weights, with products by `he` and linear `offline`: `native`, this project's own
+    ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +44,8 @@ class Terms(BaseModel):
     trust: TrustMode = "dealer"
     weights: WeightsMode = "private"
     products: ProductsMode = "dealer"
+    linear: LinearMode = "offline"
+    engine: Engine = "native"
 
     @model_validator(mode="after")
     def _consistent(self) -> Terms:
@@ -42,6 +53,12 @@ class Terms(BaseModel):
             raise ValueError(
                 "without a dealer (trust two-party) products are made by encryption (products he)"
             )
+        if self.products != "he" and self.linear != "offline":
+            raise ValueError("linear direct is a way of products by encryption: it needs products he")
+        if self.products != "he" and self.engine != "native":
+            raise ValueError(f"engine {self.engine} is a way of products by encryption: it needs products he")
+        if self.linear == "direct" and self.engine != "native":
+            raise ValueError(f"linear direct needs the engine native, not {self.engine}")
         return self
 
     @property
@@ -67,7 +84,17 @@ class Terms(BaseModel):
             return None
         from he_bridge.provider import two_party, with_products
 
-        return two_party if self.trust == "two-party" else with_products
+        chosen = two_party if self.trust == "two-party" else with_products
+        return partial(chosen, engine=self.engine, direct=self.linear == "direct")
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What products that are computed directly send, for plans; None where nothing is."""
+        if self.linear != "direct":
+            return None
+        from he_bridge.traffic import messages
+
+        return messages
 
     @property
     def economy(self) -> Economy:

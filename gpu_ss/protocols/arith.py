@@ -17,6 +17,7 @@ import numpy as np
 from gpu_ss.cost import Cost, opening
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party, Steps, protocol
+from gpu_ss.protocols.direct import matmul_now
 from gpu_ss.protocols.io import Opened, open_masked
 from gpu_ss.provider.specs.arithmetic import (
     MatmulProduct,
@@ -142,6 +143,8 @@ def _matmul_cost(x: AShare, y: AShare, transposed: bool = False) -> Cost:
 def matmul(party: Party, x: AShare, y: AShare, transposed: bool = False) -> Steps[AShare]:
     """x @ y (x @ y^T if `transposed`) for [..., m, k] and [..., k, n]; leading dimensions equal or absent in y."""
     _common_ring(x, y)
+    if party.provider.direct:
+        return matmul_now(party, x, y, transposed)
     opened_x, opened_y = yield from open_masked.steps(party, x, y, tag="matmul")
     return matmul_opened(party, opened_x, opened_y, transposed)
 

@@ -44,7 +44,7 @@ def affine_now(
 def matmul_now(party: Party, x: AShare, y: AShare, transposed: bool) -> AShare:
     """x @ y (x @ y^T) for [..., m, k] and [..., k, n]; leading dimensions equal or absent in y."""
     n, k = (y.shape[-2], y.shape[-1]) if transposed else (y.shape[-1], y.shape[-2])
-    batch, one = x.shape[:-2], y.ndim == 2 and x.ndim > 2
+    batch, one = x.shape[:-2], len(y.shape) == 2 and len(x.shape) > 2
     if k != x.shape[-1] or not (one or y.shape[:-2] == batch):
         raise ValueError(f"cannot multiply {x.shape} by {y.shape}{' transposed' if transposed else ''}")
     count, rows = (1, prod(x.shape[:-1])) if one else (prod(batch), x.shape[-2])

@@ -14,6 +14,7 @@ from math import prod
 from gpu_ss.cost import FREE, Cost, telling
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party, Round, Steps, protocol, told
+from gpu_ss.protocols.direct import affine_now
 from gpu_ss.provider.base import Material
 from gpu_ss.provider.correlation import Correlation, Mask
 from gpu_ss.provider.specs.arithmetic import ColumnProduct, MatmulProduct, WeightProduct
@@ -124,8 +125,11 @@ def affine(party: Party, x: AShare, weights: Sequence[Static | Held | Public]) -
     A E + c_i beforehand: (x_i - A + x_o) W + A (W - B) + A B = x W. The owner sends nothing.
     Held weights: the same without B, c_i + c_o = A W.
     Public weights: both multiply their share, nothing is sent.
+    Where the provider computes products at once (`Provider.direct`), held weights are multiplied so (`direct`).
     """
     secret = [w for w in weights if not isinstance(w, Public)]
+    if secret and party.provider.direct:
+        return _affine_now(party, x, weights)
     message = yield from _tell_input(party, x, secret) if secret else _nothing()
     results = []
     for w in weights:
@@ -136,6 +140,26 @@ def affine(party: Party, x: AShare, weights: Sequence[Static | Held | Public]) -
     return results
 
 
+def _affine_now(party: Party, x: AShare, weights: Sequence[Static | Held | Public]) -> list[AShare]:
+    held = [w for w in weights if isinstance(w, Held)]
+    for w in weights:
+        if isinstance(w, Static):
+            raise RingMismatch(f"{w!r} is open under a mask: products with it are not computed at once")
+    _check(x, held)
+    numbers, shapes = [w.number for w in held], [w.shape for w in held]
+    now = iter(affine_now(party, x, numbers, shapes, [w.words for w in held]))
+    return [
+        AShare(
+            (_times(party, x.data, w.data) if isinstance(w, Public) else next(now)).reshape(
+                *x.shape[:-1], w.shape[-1]
+            ),
+            x.ring,
+            x.frac_bits + w.frac_bits,
+        )
+        for w in weights
+    ]
+
+
 def _nothing() -> Steps[tuple[Material, Array]]:
     return None  # type: ignore[return-value]
     yield
@@ -143,13 +167,17 @@ def _nothing() -> Steps[tuple[Material, Array]]:
 
 def _tell_input(party: Party, x: AShare, secret: list[Static | Held]) -> Steps[tuple[Material, Array]]:
     owner = secret[0].owner
-    for w in secret:
-        if w.owner != owner or w.ring.bits < x.ring.bits or w.shape[0] != x.shape[-1]:
-            raise RingMismatch(f"{w!r} cannot multiply {x!r}")
+    _check(x, secret)
     mask = party.provider.take(Mask(x.shape, x.ring.bits, owner=1 - owner))
     hidden = x.data - mask.only if party.rank != owner else None
     (told_words,) = yield Round("affine", (told(1 - owner, hidden, x.shape, x.ring),))
     return mask, told_words
+
+
+def _check(x: AShare, secret: Sequence[Static | Held]) -> None:
+    for w in secret:
+        if w.owner != secret[0].owner or w.ring.bits < x.ring.bits or w.shape[0] != x.shape[-1]:
+            raise RingMismatch(f"{w!r} cannot multiply {x!r}")
 
 
 def _secret_product(party: Party, x: AShare, w: Static | Held, mask: Material, message: Array) -> Array:

@@ -8,13 +8,14 @@ so it is never used twice, and later correlations refer to the masks of earlier 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Direct
+from gpu_ss.provider.reel import Reel
 from gpu_ss.ring import Array
 
 #: Called while correlations are made ready: (done, in all).
@@ -73,6 +74,19 @@ class Provider(ABC):
     def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
         """This party's share of a product of shares, computed with the other party now; and the rounds it took."""
         raise CorrelationError("this provider computes no products: they need correlations")
+
+    def record(
+        self, seed: bytes, specs: Sequence[Correlation], progress: Progress | None = None
+    ) -> Mapping[int, Sequence[Array | None]]:
+        """Make correlations for another session, together with the other party, under masks from `seed`.
+
+        `specs` is a whole plan, numbered from 0. Returns the arrays of all that are not masks, by number.
+        """
+        raise CorrelationError("this provider makes no correlations for later sessions")
+
+    def adopt(self, reel: Reel, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
+        """Take the next correlations, `specs`, from what another session recorded. Instead of `prepare`."""
+        raise CorrelationError("this provider takes up no correlations of other sessions")
 
     def keep_static(self, number: int, words: Array) -> None:
         """Told by `weights.open_static`: the other party's weight under mask `number` is open here as `words`."""

@@ -1,7 +1,7 @@
 """Products of shares that the two parties compute at once, while a protocol runs, instead of from correlations.
 
-A protocol asks `provider.compute(spec, *operands)` where `provider.direct` is true. The spec is part of the plan like
-a correlation, but has no arrays: preparing it exchanges keys, so that nothing of the product's traffic depends on
+A protocol asks `provider.compute(spec, *operands)` where `provider.direct` is true. The spec is part of the plan
+like a correlation, but has no arrays: preparing it exchanges keys, so that nothing of its traffic depends on
 whether it is the first of its kind. What is sent is known from the spec alone (`Traffic`).
 """
 

@@ -1,6 +1,6 @@
 """Correlations the two parties make themselves: a provider in front of makers, each for some kinds.
 
-    provider = MadeProvider(backend, inner, [products, bits])
+    provider = MadeProvider(inner, [products, bits])
     provider.prepare(plan.specs)          # offline: the makers of both parties talk over the parties' channel
 
 A correlation is a function of masks of which each party has its own share, wherever the masks come from: `inner`
@@ -11,7 +11,7 @@ expands them from a seed. So the parties can make what depends on them from thei
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_ss.backend.base import Backend
@@ -20,6 +20,7 @@ from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation, expand_share
 from gpu_ss.provider.direct import Direct
+from gpu_ss.provider.reel import Reel, ReelReader, from_zero
 from gpu_ss.provider.specs.arithmetic import Elsewhere
 from gpu_ss.ring import Array
 
@@ -98,6 +99,14 @@ class SeedProvider(Provider):
     def __repr__(self) -> str:
         return f"SeedProvider(taken={self.taken}, key=<hidden>)"
 
+    def under(self, key: bytes) -> SeedProvider:
+        """This party's masks of another key."""
+        return SeedProvider(self._rank, self._backend, key)
+
+    def read(self, reel: Reel, specs: Sequence[Correlation]) -> ReelReader:
+        """A reel whose masks are this party's."""
+        return ReelReader(reel, self._rank, self._backend, specs)
+
     def own(self, number: int, spec: Correlation) -> Array | None:
         return expand_share(self._rank, spec, number, self._backend, self._key)[0]
 
@@ -116,6 +125,7 @@ class MadeProvider(Provider):
         self._inner = inner
         self._makers = makers
         self._ready: dict[int, tuple[Correlation, Arrays]] = {}
+        self._reading: tuple[int, ReelReader] | None = None
 
     def __repr__(self) -> str:
         return f"MadeProvider(taken={self.taken}, ready={len(self._ready)})"
@@ -149,22 +159,61 @@ class MadeProvider(Provider):
 
     def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """Make the next correlations, together with the other party."""
-        makers = [self._maker(spec) for spec in specs]
-        self._inner.prepare(
-            [spec if maker is None else Elsewhere() for spec, maker in zip(specs, makers, strict=True)]
-        )
-        numbered = {self.taken + k: spec for k, spec in enumerate(specs)}
+        self._inner.prepare([Elsewhere() if self._maker(spec) else spec for spec in specs])
+        numbered = dict(enumerate(specs, self.taken))
+        made = self._make(numbered, numbered, self._inner, progress)
+        self._ready |= {n: (numbered[n], arrays) for n, arrays in made.items()}
+
+    def record(
+        self, seed: bytes, specs: Sequence[Correlation], progress: Progress | None = None
+    ) -> dict[int, Arrays]:
+        numbered = dict(enumerate(specs))
+        kept = [n for n, spec in numbered.items() if not isinstance(spec, Direct)]
+        return self._make(numbered, kept, self._masks.under(seed), progress)
+
+    def adopt(self, reel: Reel, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
+        """What is computed directly, and so is not in the reel, is made ready here."""
+        if self._reading is not None:
+            raise CorrelationError("the correlations taken up before are not used up")
+        reader = self._masks.read(reel, from_zero(specs, self.taken))
+        numbered = dict(enumerate(specs, self.taken))
+        direct = [n for n, spec in numbered.items() if isinstance(spec, Direct)]
+        made = self._make(numbered, direct, self._inner, progress)
+        self._ready |= {n: (numbered[n], arrays) for n, arrays in made.items()}
+        self._reading = (self.taken, reader) if reader.left else None
+
+    @property
+    def _masks(self) -> SeedProvider:
+        if not isinstance(self._inner, SeedProvider):
+            raise CorrelationError("correlations with masks of a dealer cannot be kept for another session")
+        return self._inner
+
+    def _make(
+        self,
+        numbered: dict[int, Correlation],
+        chosen: Iterable[int],
+        masks: Provider,
+        progress: Progress | None,
+    ) -> dict[int, Arrays]:
+        """Those correlations of a plan that have a maker, of masks of `masks`."""
+        makers = {n: self._maker(numbered[n]) for n in chosen}
+        made: dict[int, Arrays] = {}
         for maker in self._makers:
-            wanted = frozenset(n for n, chosen in zip(numbered, makers, strict=True) if chosen is maker)
+            wanted = frozenset(n for n, found in makers.items() if found is maker)
             if wanted:
-                made = maker.make(Batch(numbered, self._inner.own, wanted), progress or _nothing)
-                self._ready |= {n: (numbered[n], arrays) for n, arrays in made.items()}
+                made |= maker.make(Batch(numbered, masks.own, wanted), progress or _nothing)
+        return made
 
     def _maker(self, spec: Correlation) -> Maker | None:
         """The first one that makes this correlation; None: it comes from the inner provider."""
         return next((maker for maker in self._makers if maker.accepts(spec)), None)
 
     def _expand(self, number: int, spec: Correlation) -> Arrays:
+        if self._reading is not None:
+            found = self._read(spec, *self._reading)
+            if not isinstance(spec, Direct):
+                self._inner.take(Elsewhere())
+                return found
         if self._maker(spec) is None:
             return self._inner.take(spec).arrays
         self._inner.take(Elsewhere())
@@ -180,6 +229,13 @@ class MadeProvider(Provider):
                 "the plan does not belong to this run"
             )
         return arrays
+
+    def _read(self, spec: Correlation, first: int, reader: ReelReader) -> Arrays:
+        """The next one of a reel that was taken up from number `first` on."""
+        found = reader.next(spec.moved(-first, first))
+        if not reader.left:
+            self._reading = None
+        return found
 
 
 def _nothing(done: int, total: int) -> None:

@@ -62,7 +62,9 @@ def test_protocols() -> None:
     rows = bench("protocols", "--elements", "200", "--repeats", "2", "--backend", COMPILED)
     assert [row["name"] for row in rows] == names()
     for row in rows:
-        assert row["bench"] == "protocols"
+        assert (row["bench"], row["trust"]) == ("protocols", "dealer")
+        assert min(row["peak_memory_bytes_rank0"], row["peak_memory_bytes_rank1"]) > 1e7
+        assert row["offline_bytes"] == row["dealer_bytes"], "the parties say nothing to each other"
         assert row["shape"] == list(shaped(row["name"], 200))
         assert row["repeats"] == 2
         check_traffic(row, ProtocolJob(row["name"], row["shape"]).plan(0))
@@ -71,15 +73,16 @@ def test_protocols() -> None:
 
 
 def test_products_by_encryption() -> None:
-    argv = ["--only", "he_triple,he_linear_offline", "--elements", "768", "--repeats", "1"]
-    triple, linear = bench("protocols", *argv, "--backend", COMPILED)
-    assert (triple["shape"], linear["shape"]) == ([768], [1, 768, 768])
-    for row in (triple, linear):
+    argv = ["--only", "he_triple,he_linear_offline,he_matmul", "--elements", "768", "--repeats", "1"]
+    triple, linear, heads = bench("protocols", *argv, "--backend", COMPILED)
+    assert (triple["shape"], linear["shape"], heads["shape"]) == ([768], [1, 768, 768], [1, 128, 64, 128])
+    for row in (triple, linear, heads):
         assert row["dealer_bytes"] == 0
-        assert row["offline_bytes"] > 2e6, "a block of ciphertexts, however few elements"
+        assert row["offline_bytes"] > 4e5, "a block of ciphertexts, however few elements"
         assert row["rounds"] == 1
         assert row["max_abs_error"] < 0.02
         assert row["cpu_s"] > 0
+        assert row["first_offline_bytes"] >= row["offline_bytes"]
     assert linear["online_bytes_received"] == 0, "the server sends nothing online"
 
 
@@ -159,7 +162,7 @@ def test_compare_without_a_gpu_says_so() -> None:
     ("argv", "message"),
     [
         (["protocols", "--only", "foo"], "there is no row"),
-        (["protocols", "--trust", "nobody"], "not built"),
+        (["protocols", "--trust", "nobody"], "there are dealer, two-party"),
         (["layer", "--network", "slow"], "MBIT_S,RTT_MS"),
         (["layer", "--hidden", "10", "--heads", "3"], "do not divide"),
         (["model", "--model", "/nonexistent"], "config.json"),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from he_bridge.slots import TripleClient, TripleServer, os_words
+from he_bridge.remainders import os_words
+from he_bridge.slots import TripleClient, TripleServer
 from net import Listener, ZmqSettings, connect, load_authorised, load_keys, load_public, report_ready
 
 SETTINGS = ZmqSettings(connect_timeout_s=10.0, handshake_timeout_s=10.0, recv_timeout_s=30.0)

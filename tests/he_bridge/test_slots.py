@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fastlmpi[he]'")
 
+from he_bridge import remainders as numbers
 from he_bridge import slots
 from he_bridge.errors import HeError
-from he_bridge.slots import STRONG, TRIPLES, Remainders, TripleClient, TripleParams, TripleServer, os_words
+from he_bridge.remainders import Remainders, os_words
+from he_bridge.slot_sets import SETS, SLOTS32, SLOTS48, SLOTS64, STRONG, TRIPLES, TripleParams, choose
+from he_bridge.slots import TripleClient, TripleServer
 from he_bridge.tenseal_bfv import Bfv, BfvParams, Evaluator, KeyHolder
 from he_bridge.tenseal_io import Words, batching_primes
 from net import Channel, NetError, Program, generate, launch, memory_pair
@@ -149,7 +153,7 @@ def test_digits_leave_room_for_the_product() -> None:
 
 
 def test_drawing_below_a_bound_is_uniform() -> None:
-    found = slots._below(os_words, 5, 50_000)
+    found = numbers._below(os_words, 5, 50_000)
     assert found.max() == 4
     assert (np.abs(np.bincount(found.astype(np.int64)) - 10_000) < 600).all()
 
@@ -160,12 +164,73 @@ def test_margins() -> None:
     assert margins.noise_bits > 45
     assert margins.bits(N) > 40
     assert margins.bits(1 << 20) > 34
-    assert STRONG.check().bits(1 << 20) > 64
-    assert STRONG.check(4096).bits(1 << 20) > 52
+    assert STRONG.check().bits(1 << 20) > 49
+    assert STRONG.check(512).bits(1 << 20) > 40
     with pytest.raises(HeError, match="mask"):
         TRIPLES.check(8)
     with pytest.raises(HeError, match="no room"):
         TRIPLES.check(768)
+
+
+@pytest.mark.parametrize("params", SETS, ids=lambda p: f"{p.count} of {p.bfv.plain_bits}")
+@pytest.mark.parametrize("bits", [13, 32, 48, 64])
+def test_every_set_hides_the_calls_it_is_chosen_for(params: TripleParams, bits: int) -> None:
+    """The first set whose distance and reliability reach 2^-40 is chosen, so none that does not."""
+    for log in range(25):
+        for pairs in (1, 16):
+            if choose(1 << log, pairs, bits) is params:
+                margins = params.check_call(1 << log, pairs, bits)
+                assert min(margins.bits(1 << log), margins.reliability(1 << log)) >= 40
+
+
+def test_narrow_rings_and_short_calls_cost_less() -> None:
+    assert [choose(n, 1, 64) for n in (1, 1 << 14, 1 << 15, 1 << 24, 1 << 28)] == [
+        *[TRIPLES, TRIPLES, SLOTS64, SLOTS64, STRONG]
+    ]
+    assert [choose(1 << 20, 1, bits) for bits in (24, 32, 40, 48, 56)] == [
+        *[SLOTS32, SLOTS32, SLOTS48, SLOTS48, SLOTS64]
+    ]
+    costs = [sum(params.bytes) for params in (SLOTS32, SLOTS48, TRIPLES, SLOTS64, STRONG)]
+    assert costs == sorted(costs)
+    with pytest.raises(HeError, match="fewer at a time"):
+        choose(1 << 31)
+    with pytest.raises(HeError, match="in one call"):
+        TRIPLES.check_call(1 << 20)
+
+
+@pytest.mark.parametrize(("params", "bits"), [(SLOTS32, 32), (SLOTS48, 48), (SLOTS64, 64), (STRONG, 64)])
+def test_extremes_of_every_set(params: TripleParams, bits: int) -> None:
+    """Largest operands of both parties in every kind of product; bits above the ring do not matter."""
+    ends = memory_pair(timeout_s=30.0)
+    both = TripleClient(ends[0], params), TripleServer(ends[1], params)
+    for end in ends:
+        end._session.owner = None
+    shares = os_words((4, 2, 8)).copy()
+    shares[:, :, :4] = 2**64 - 1
+    shares[:, :, 4] = 2**63
+    a0, a1, b0, b1 = shares
+    ones = np.uint64((1 << bits) - 1)
+
+    def run(ask: Callable[[], Words], serve: Callable[[], Words]) -> list[Words]:
+        for end in ends:
+            end._session.owner = None
+        return list(together(ask, serve))
+
+    for left, right, expected in (
+        ((a0, b0), (a1, b1), (a0 + a1) * (b0 + b1)),
+        ((a0, None), (a1, None), (a0 + a1) ** 2),
+    ):
+        first, second = run(
+            lambda left=left: both[0].inner_products(*left, bits),
+            lambda right=right: both[1].inner_products(*right, bits),
+        )
+        assert max(first.max(), second.max()) <= ones
+        assert np.array_equal((first + second) & ones, expected.sum(axis=0, dtype=np.uint64) & ones)
+    first, second = run(lambda: both[0].crossed(a0[0], bits), lambda: both[1].crossed(b1[0], bits))
+    assert np.array_equal((first + second) & ones, (a0[0] * b1[0]) & ones)
+    with pytest.raises(ValueError, match="vector"):
+        both[0].crossed(a0, bits)
+    assert not both[0].crossed(a0[0, :0], bits).size
 
 
 @pytest.mark.parametrize(
@@ -184,8 +249,8 @@ def test_margins() -> None:
 def test_weak_parameters_are_refused(params: TripleParams, why: str) -> None:
     with pytest.raises(HeError, match=why):
         params.check()
-    with pytest.raises(HeError):
-        TripleClient(memory_pair()[0], params)
+    with pytest.raises(HeError, match=why):
+        TripleClient(memory_pair()[0], params).triples(5)
 
 
 def test_shares_of_the_wrong_kind(parties: Pair) -> None:
@@ -208,11 +273,11 @@ def test_garbage_from_the_peer() -> None:
     ends = memory_pair(timeout_s=0.3)
     client, server = TripleClient(ends[0]), TripleServer(ends[1])
     sizes = [slots._COUNTER.size, *(bfv.fresh_bytes(2) for bfv in server._instances)]
-    header = slots._COUNTER.pack(5, 2, 0, 0)
+    header = slots._COUNTER.pack(5, 2, 64, 0, 0)
     ends[0].send("he.slots.up", [header, *(b"\xff" * size for size in sizes[1:])])
     with pytest.raises(HeError, match="out of range"):
         server.triples(5)
-    ends[0].send("he.slots.up", [slots._COUNTER.pack(6, 2, 0, 0), *(bytes(size) for size in sizes[1:])])
+    ends[0].send("he.slots.up", [slots._COUNTER.pack(6, 2, 64, 0, 0), *(bytes(size) for size in sizes[1:])])
     with pytest.raises(HeError, match="both must ask alike"):
         server.triples(5)
     ends[1].send("he.slots.down", [b"\xff" * bfv.reply_bytes(1) for bfv in client._instances])

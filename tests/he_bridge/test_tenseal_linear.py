@@ -9,7 +9,7 @@ pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fa
 
 from he_bridge.errors import CiphertextError, HeError
 from he_bridge.linear import Layer
-from he_bridge.slots import os_words
+from he_bridge.remainders import os_words
 from he_bridge.tenseal_bfv import Bfv, BfvParams, Evaluator, KeyHolder
 from he_bridge.tenseal_io import Words
 from he_bridge.tenseal_linear import (
@@ -45,7 +45,10 @@ def product(rows: Words, weights: Integers, bits: int) -> tuple[Words, Words]:
 
 @pytest.mark.parametrize(
     ("bits", "rows", "inputs", "columns"),
-    [(59, 300, 20, 18), (59, N + 3, 3, 2), (37, 64, 17, 5), (59, 0, 3, 2), (59, 4, 0, 3), (59, 4, 3, 0)],
+    [
+        *[(59, 300, 20, 18), (59, N + 3, 3, 2), (37, 64, 17, 5), (59, 0, 3, 2), (59, 4, 0, 3), (59, 4, 3, 0)],
+        *[(60, 300, 20, 18), (64, N + 3, 3, 2), (64, 0, 3, 2), (64, 4, 0, 3), (64, 4, 3, 0)],
+    ],
 )
 def test_correlations_are_exact(bits: int, rows: int, inputs: int, columns: int) -> None:
     x = os_words((rows, inputs)).copy()
@@ -82,8 +85,10 @@ def test_margins() -> None:
         ScalarWeights(37, np.full((1, 1), 2**36))
     with pytest.raises(HeError, match="int64"):
         ScalarWeights(59, np.zeros((2, 2)))  # type: ignore[arg-type]
-    for bits in (0, 60, 64):
-        with pytest.raises(HeError, match="1 to 59"):
+    with pytest.raises(HeError, match="mask"):
+        ScalarWeights(64, np.full((3072, 768), 2**28))
+    for bits in (0, 65):
+        with pytest.raises(HeError, match="1 to 64"):
             scalar_params(bits)
 
 
@@ -103,9 +108,9 @@ def test_parties_that_disagree() -> None:
         client._offer(layer, os_words((rows, 3)))
         with pytest.raises(CiphertextError, match="same layer"):
             server.correlate(weights, 4)
-        ends[1].recv("he.seal.up", [server._bfv.fresh_bytes(3)])
+        ends[1].recv("he.seal.up", [server._instances[0].fresh_bytes(3)])
     ends[0].send("he.seal.up", [client._header(weights.layer, 4)])
-    ends[0].send("he.seal.up", [b"\xff" * server._bfv.fresh_bytes(3)])
+    ends[0].send("he.seal.up", [b"\xff" * server._instances[0].fresh_bytes(3)])
     with pytest.raises(CiphertextError, match="out of range"):
         server.correlate(weights, 4)
 

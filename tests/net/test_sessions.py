@@ -32,6 +32,7 @@ from tests.net.helpers import (
     QUICK,
     SERVER,
     call,
+    channel_pair,
     check_echo,
     echo,
     new_keys,
@@ -56,8 +57,14 @@ class TestKeys:
         with Listener(ANYWHERE, SERVER, [CLIENT.public, renamed], QUICK) as listener:
             server, client = together(lambda: listener.accept(LIMIT_S), lambda: call(listener, alice))
             assert (server.peer, client.local) == ("dealer", "alice")
+            assert (server.peer_key, client.peer_key) == (alice.public.z85, SERVER.public.z85)
             server.close()
             client.close()
+
+    @pytest.mark.parametrize("kind", ["memory", "plaintext"])
+    def test_no_key_is_claimed_where_none_was_proven(self, kind: str, tmp_path: Path) -> None:
+        with channel_pair(kind, tmp_path) as pair:
+            assert [end.peer_key for end in pair] == [None, None]
 
     def refused(self, listener: Listener, **how: object) -> Exception:
         """What connecting raises; it must not take long, although the listener goes on waiting."""

@@ -20,12 +20,12 @@ QUICK = ZmqSettings(connect_timeout_s=10.0, handshake_timeout_s=5.0, recv_timeou
 
 @dataclass
 class Parties:
-    """A running dealer and server with their keys."""
+    """A running server with its keys, and a dealer unless client and server are alone."""
 
     running: Running
     keys: Path
     model: Path
-    dealer: str
+    dealer: str | None
     server: str
 
     def open_server(self) -> Channel:
@@ -33,8 +33,18 @@ class Parties:
         own = load_keys(self.keys / "client.key")
         return connect(self.server, own, load_public(self.keys / "server.pub"), QUICK)
 
+    @property
+    def trust(self) -> list[str]:
+        """The options that say who makes the correlations."""
+        return (
+            ["--trust", "two-party"]
+            if self.dealer is None
+            else ["--trust", "dealer", "--dealer", self.dealer]
+        )
+
     def open_dealer(self) -> Channel:
         """A channel to the dealer, as the client."""
+        assert self.dealer is not None
         own = load_keys(self.keys / "client.key")
         return connect(self.dealer, own, load_public(self.keys / "dealer.pub"), QUICK)
 
@@ -42,16 +52,7 @@ class Parties:
         self, *texts: str, extra: Sequence[str] = (), keys: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """`fastlmpi query` as a process of its own."""
-        argv = [
-            *CLI,
-            "query",
-            "--keys",
-            str(keys or self.keys),
-            "--server",
-            self.server,
-            "--dealer",
-            self.dealer,
-        ]
+        argv = [*CLI, "query", "--keys", str(keys or self.keys), "--server", self.server, *self.trust]
         argv += ["--model", str(self.model), "--backend", "cpu", "--quiet", *extra]
         for text in texts:
             argv += ["--text", text]
@@ -71,28 +72,36 @@ def parties(
     folder: Path, model: Path, serve: Sequence[str] = (), deal: Sequence[str] = ()
 ) -> Iterator[Parties]:
     """Start a dealer and a server of `model`; both are ended on the way out."""
+    keys, common = _common(folder)
+    dealer_argv = [*CLI, "dealer", *common, "--dealer", "tcp://127.0.0.1:*", *deal]
+    with launch([Program("dealer", dealer_argv)], timeout_s=200) as running:
+        dealer = running.wait_ready("dealer", 60)["address"]
+        argv = [*_serving(common, model), "--trust", "dealer", "--dealer", dealer, *serve]
+        running.start(Program("server", argv))
+        server = running.wait_ready("server", 60)["address"]
+        yield Parties(running, keys, model, dealer, server)
+
+
+@contextmanager
+def couple(folder: Path, model: Path, serve: Sequence[str] = ()) -> Iterator[Parties]:
+    """Start a server that works with its client alone."""
+    keys, common = _common(folder)
+    argv = [*_serving(common, model), "--trust", "two-party", *serve]
+    with launch([Program("server", argv)], timeout_s=300) as running:
+        yield Parties(running, keys, model, None, running.wait_ready("server", 60)["address"])
+
+
+def _serving(common: Sequence[str], model: Path) -> list[str]:
+    return [*CLI, "serve", *common, "--server", "tcp://127.0.0.1:*", "--model", str(model)]
+
+
+def _common(folder: Path) -> tuple[Path, list[str]]:
+    """The folder with everybody's keys, and the options of every program."""
     keys = folder / "keys"
     if not keys.exists():
         for role in ("client", "server", "dealer"):
             generate(keys, role)
-    common = ["--keys", str(keys), "--backend", "cpu", "--recv-timeout-s", "20"]
-    dealer_argv = [*CLI, "dealer", *common, "--dealer", "tcp://127.0.0.1:*", *deal]
-    with launch([Program("dealer", dealer_argv)], timeout_s=200) as running:
-        dealer = running.wait_ready("dealer", 60)["address"]
-        argv = [
-            *CLI,
-            "serve",
-            *common,
-            "--server",
-            "tcp://127.0.0.1:*",
-            "--dealer",
-            dealer,
-            "--model",
-            str(model),
-        ]
-        running.start(Program("server", [*argv, *serve]))
-        server = running.wait_ready("server", 60)["address"]
-        yield Parties(running, keys, model, dealer, server)
+    return keys, ["--keys", str(keys), "--backend", "cpu", "--recv-timeout-s", "20"]
 
 
 def alive(pid: int) -> bool:

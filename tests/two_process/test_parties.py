@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -235,7 +236,9 @@ def test_keygen_does_not_overwrite(tmp_path: Path) -> None:
     assert load_keys(tmp_path / "k" / "server.key").name == "server"
 
 
-@pytest.mark.parametrize("command", ["", "demo", "keygen", "dealer", "serve", "query", "plan", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "demo", "keygen", "dealer", "serve", "query", "prepare", "plan", "doctor"]
+)
 def test_help_teaches(command: str) -> None:
     argv = [*CLI, *([command] if command else []), "--help"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
@@ -276,25 +279,18 @@ def test_products_by_encryption_between_processes(folder: Path, model: Path) -> 
         assert result["setup_bytes"] < 3e6, "public keys; no weight is sent"
 
 
-def test_the_demo_command(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trust", ["two-party", "dealer"])
+def test_the_demo_command(model: Path, tmp_path: Path, trust: str) -> None:
     file = tmp_path / "demo.json"
-    argv = [
-        *CLI,
-        "demo",
-        "--model",
-        str(model),
-        "--text",
-        TEXTS[0],
-        "--text",
-        TEXTS[1],
-        "--json",
-        str(file),
-        "--quiet",
-    ]
+    argv = [*CLI, "demo", "--model", str(model), "--text", TEXTS[0], "--text", TEXTS[1]]
+    argv += ["--json", str(file), "--quiet"]
+    argv += ["--trust", trust] if trust == "dealer" else []  # the other one is the default
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "Sentence similarity, private" in done.stdout
-    assert file.exists()
+    result = json.loads(file.read_text())
+    assert result["trust"] == trust
+    assert min(result["cosine"]) > 0.9999
 
 
 def test_wrong_options_are_explained(model: Path) -> None:

@@ -1,9 +1,8 @@
 """Sessions of a party in processes that may be killed: python -m tests.gpu_ss.store.party ROLE FOLDER.
 
 Orders come as JSON lines on stdin, see `Order`. Each is carried out in a fork, so that a session costs no start of
-Python; two lines go to stdout, {"pid": ..} at once and {"status": .., "steps": ..} at the end. A party writes every
-reel that it is about to use to FOLDER/used.ROLE, durably, before its first mask is expanded: one line with the name
-of the session, the id, and a hash of the seed.
+Python, and its exit status goes to stdout. A party writes every reel that it is about to use to FOLDER/used.ROLE,
+durably, before its first mask is expanded: a line with the name of the session, the id, and a hash of the seed.
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ import os
 import signal
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -43,7 +45,7 @@ from tests.support.ot import DealtReceiver, DealtSender
 from tests.support.protocols import words_share
 
 SETTINGS = ZmqSettings(
-    connect_timeout_s=3.0, handshake_timeout_s=3.0, recv_timeout_s=20.0, send_timeout_s=20.0, linger_s=0.2
+    connect_timeout_s=3.0, handshake_timeout_s=3.0, recv_timeout_s=20.0, send_timeout_s=20.0, linger_s=1.0
 )
 LIMIT_BYTES = 1 << 26
 WAIT_S = 5.0
@@ -57,11 +59,13 @@ CONTEXT = b"c" * 32
 @dataclass(frozen=True)
 class Order:
     """One session. steps: "even", "make" and "use", the same at both parties. kill_at: the how many-th line of the
-    traced files is the last one that this party begins (0: none). real: silent OT instead of made-up OTs."""
+    traced files is the last one that this party begins (0: none). kill_after: seconds after which it is killed
+    from outside. real: silent OT instead of made-up OTs."""
 
     name: str
     steps: list[str]
     kill_at: int = 0
+    kill_after: float | None = None
     real: bool = False
 
 
@@ -160,22 +164,27 @@ class Fuse:
         return self
 
 
-def meet(role: str, folder: Path, name: str) -> Channel:
+@contextmanager
+def meet(role: str, folder: Path, name: str) -> Iterator[Channel]:
     """The server listens and leaves its address in a file; the client calls."""
     keys = load_keys(folder / "keys" / f"{role}.key")
     file = folder / f"address.{name}"
     if role == "server":
         other = load_public(folder / "keys" / "client.pub")
-        listener = Listener("tcp://127.0.0.1:0", keys, [other], SETTINGS)
-        file.with_suffix(".new").write_text(listener.address)
-        file.with_suffix(".new").rename(file)
-        return listener.accept(WAIT_S)
+        with Listener("tcp://127.0.0.1:0", keys, [other], SETTINGS) as listener:
+            file.with_suffix(".new").write_text(listener.address)
+            file.with_suffix(".new").rename(file)
+            with listener.accept(WAIT_S) as channel:
+                yield channel
+        return
     deadline = time.monotonic() + WAIT_S
     while not file.exists():
         if time.monotonic() > deadline:
             raise NetError("the server did not start")
         time.sleep(0.002)
-    return connect(file.read_text(), keys, load_public(folder / "keys" / "server.pub"), SETTINGS)
+    server = load_public(folder / "keys" / "server.pub")
+    with connect(file.read_text(), keys, server, SETTINGS) as channel:
+        yield channel
 
 
 def carry_out(role: str, folder: Path, order: Order) -> int:
@@ -205,15 +214,24 @@ def main(role: str, folder: Path) -> None:
             try:
                 status = carry_out(role, folder, order)
             except BaseException:
-                import traceback
-
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        print(json.dumps({"pid": pid}), flush=True)
-        _, code = os.waitpid(pid, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(code)}), flush=True)
+        print(json.dumps({"status": end_of(pid, order.kill_after)}), flush=True)
+
+
+def end_of(pid: int, kill_after: float | None) -> int:
+    """The exit status of a fork, which is killed if it still runs after that many seconds."""
+    deadline = None if kill_after is None else time.monotonic() + kill_after
+    while deadline is not None and time.monotonic() < deadline:
+        found, code = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(code)
+        time.sleep(0.001)
+    if deadline is not None:
+        os.kill(pid, signal.SIGKILL)  # our own child that nobody has waited for: the pid is still its
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 if __name__ == "__main__":

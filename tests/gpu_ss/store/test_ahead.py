@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.reference import ReferenceBackend
 from gpu_ss.economy import ALONE
 from gpu_ss.errors import CorrelationError, StoreError
 from gpu_ss.party import Party
@@ -17,10 +18,12 @@ from gpu_ss.plan import Plan, make_plan
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.ahead import even_out, make_ahead, take_up
 from gpu_ss.provider.base import Provider
-from gpu_ss.provider.made import MadeProvider, SeedProvider
+from gpu_ss.provider.correlation import Correlation, Mask, expand_share
+from gpu_ss.provider.direct import DirectMatmul
+from gpu_ss.provider.made import Batch, MadeProvider, Maker, SeedProvider
 from gpu_ss.provider.ot.maker import OtMaker
 from gpu_ss.provider.ot.pair import OtPair
-from gpu_ss.provider.reel import Purpose, from_zero, plan_digest
+from gpu_ss.provider.reel import Head, Purpose, Reel, from_zero, plan_digest, stored_words
 from gpu_ss.provider.store import Shelf, Store
 from gpu_ss.simulate import Simulation, simulate
 from net import Channel, NetError, PeerGone, ProtocolError, RemoteError
@@ -258,6 +261,58 @@ def test_a_run_that_is_not_the_plan_is_refused(pair: Pair) -> None:
 
     with pytest.raises((CorrelationError, RemoteError), match=r"planned as|CorrelationError"):
         pair.session(run)
+
+
+class Multiplier(Maker):
+    """Computes products directly; notes what it is asked to make ready."""
+
+    kinds = (DirectMatmul,)
+
+    def __init__(self) -> None:
+        self.readied: list[int] = []
+
+    def make(self, batch: Batch, progress: Any) -> dict[int, tuple[()]]:
+        self.readied += batch.of(self.kinds)
+        return dict.fromkeys(batch.of(self.kinds), ())
+
+    @property
+    def direct(self) -> bool:
+        return True
+
+    def compute(self, spec: Any, *operands: Any) -> tuple[Any, int]:
+        return operands[0], 0
+
+
+def test_products_computed_directly_are_made_ready_where_they_are_used() -> None:
+    """Nothing of them is stored; their keys are exchanged in the session that uses the rest."""
+    specs: list[Correlation] = [Mask((5,), 64), DirectMatmul(1, 2, 3, 4, 64), Mask((7,), 9)]
+    maker = Multiplier()
+    provider = MadeProvider(SeedProvider(0, ReferenceBackend(), fresh_key()), [maker])
+    assert provider.record(bytes(32), specs) == {}
+    assert maker.readied == []
+    provider.take(Mask((1,), 64))
+    head = Head(bytes(16), 0, Purpose(plan_digest(specs), CONTEXT), 3, stored_words(0, specs))
+    seed = fresh_key()
+    provider.adopt(Reel(head, seed, np.empty(0, np.uint64)), specs)
+    assert maker.readied == [2]
+    first = provider.take(specs[0])
+    assert provider.compute(specs[1], "operand") == ("operand", 0)  # type: ignore[arg-type]
+    last = provider.take(specs[2])
+    for place, found in ((0, first), (2, last)):
+        (wanted,) = expand_share(0, specs[place], place, ReferenceBackend(), seed)
+        assert np.array_equal(found.only, wanted)
+    after = provider.take(Mask((5,), 64))
+    assert not np.array_equal(after.only, first.only), "the session's own masks again"
+
+
+def test_a_second_reel_waits_for_the_first() -> None:
+    specs: list[Correlation] = [Mask((5,), 64)]
+    provider = MadeProvider(SeedProvider(0, ReferenceBackend(), fresh_key()), [])
+    head = Head(bytes(16), 0, Purpose(plan_digest(specs), CONTEXT), 1, 0)
+    reel = Reel(head, fresh_key(), np.empty(0, np.uint64))
+    provider.adopt(reel, specs)
+    with pytest.raises(CorrelationError, match="not used up"):
+        provider.adopt(reel, specs)
 
 
 def test_providers_that_cannot() -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gpu_ss.provider.store import PENDING, READY, TMP, Store
+from gpu_ss.provider.store import READY, Store
 from net import generate
 from tests.gpu_ss.store.party import LIMIT_BYTES, STOPPED, Order
 
@@ -37,26 +35,20 @@ class Forker:
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, cwd=ROOT
         )
 
-    def begin(self, order: Order) -> int:
-        """The pid of the session's process."""
+    def begin(self, order: Order) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asdict(order)) + "\n")
         self._process.stdin.flush()
-        return int(self._heard()["pid"])
 
     def end(self) -> int:
         """The exit status of the session."""
-        return int(self._heard()["status"])
+        assert self._process.stdout is not None
+        return int(json.loads(self._process.stdout.readline())["status"])
 
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
         self._errors.close()
-
-    def _heard(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        found: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return found
 
 
 class Pair:
@@ -72,17 +64,14 @@ class Pair:
     def session(
         self,
         steps: list[str],
-        kill_at: tuple[int, int] = (0, 0),
-        kill_after: tuple[int, float] | None = None,
+        kill_at: Sequence[int] = (0, 0),
+        kill_after: Sequence[float | None] = (None, None),
         real: bool = False,
     ) -> list[int]:
-        """The exit statuses. kill_at: lines, see `Order`; kill_after: (role, seconds) to be killed from outside."""
+        """The exit statuses of client and server. kill_at, kill_after: of each, see `Order`."""
         self._count += 1
-        name = str(self._count)
-        pids = [f.begin(Order(name, steps, at, real)) for f, at in zip(self.forkers, kill_at, strict=True)]
-        if kill_after is not None:
-            victim, seconds = kill_after
-            threading.Timer(seconds, kill, [pids[victim]]).start()
+        for forker, at, after in zip(self.forkers, kill_at, kill_after, strict=True):
+            forker.begin(Order(str(self._count), steps, at, after, real))
         return [forker.end() for forker in self.forkers]
 
     def told(self) -> list[dict[str, Any]]:
@@ -98,7 +87,7 @@ class Pair:
         return [{path.name for path in (self.folder / role).glob("*/*")} for role in ROLES]
 
     def check(self) -> None:
-        """No reel, and no seed, was used twice; one used by both was used in the same session, in the same order."""
+        """No reel, and no seed, was used twice; what both used, they used in the same session and order."""
         used = self.used()
         for rows in used:
             assert len({id_ for _, id_, _ in rows}) == len(rows), "a reel was used twice"
@@ -113,14 +102,6 @@ class Pair:
         left = [{name.split(".")[0] for name in names} for names in self.files()]
         for names, rows in zip(left, used, strict=True):
             assert not names & {row[1] for row in rows}, "what was used is gone from the disk"
-
-
-def kill(pid: int) -> None:
-    """Kill a session's process, which its forker waits for, unless it has ended by itself."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 @pytest.fixture
@@ -172,7 +153,7 @@ def test_killed_between_any_two_lines(pair: Pair) -> None:
         victim = trial % 2
         at = [0, 0]
         at[victim] = rng.randrange(1, steps[victim])
-        status = pair.session(STEPS, kill_at=(at[0], at[1]))
+        status = pair.session(STEPS, kill_at=at)
         assert status[victim] in (-signal.SIGKILL, 0), (
             status
         )  # 0: what it finds in its store shortens its way
@@ -185,19 +166,19 @@ def test_killed_between_any_two_lines(pair: Pair) -> None:
 
 
 def test_killed_at_any_time(pair: Pair) -> None:
+    """The same from outside, in the making and in the protocol as well."""
+    assert pair.session(STEPS) == [0, 0]
     start = time.monotonic()
     assert pair.session(STEPS) == [0, 0]
     usual = time.monotonic() - start
     rng = random.Random(8)
     killed = 0
-    for trial in range(20):
-        status = pair.session(STEPS, kill_after=(trial % 2, rng.uniform(0.2, 1.0) * usual))
+    for trial in range(30):
+        after: list[float | None] = [None, None]
+        after[trial % 2] = rng.uniform(0, usual)
+        status = pair.session(STEPS, kill_after=after)
         killed += -signal.SIGKILL in status
         assert set(status) <= {0, STOPPED, -signal.SIGKILL}, status
         pair.check()
-    assert killed > 5
+    assert killed > 10
     end_well(pair)
-
-
-def test_endings() -> None:
-    assert len({TMP, PENDING, READY}) == 3
