@@ -26,7 +26,7 @@ from he_bridge.pace import Work
 from he_bridge.products import Products
 
 #: Squares that are summed before a reply: a sixteenth of the replies, four bits of the margins.
-_PAIRS = 16
+PAIRS = 16
 _RINGS = (32, 48, 64)
 #: For the display of progress: CPU time of a product in a full block.
 _ELEMENT_NS = 8_000.0
@@ -114,13 +114,13 @@ def _powers(kitchen: Kitchen, spec: Powers) -> Asking:
 
 
 def _row_square_sum(kitchen: Kitchen, spec: RowSquareSum) -> Asking:
-    """Squares of `_PAIRS` places of a row are summed in one slot."""
+    """Squares of `PAIRS` places of a row are summed in one slot."""
     backend, rows, n = kitchen.backend, spec.rows, spec.n
     a = kitchen.factor(spec.a)
     if a.owner is not None:
         squares = yield from kitchen.square(a, rows * n)
         return squares.reshape(rows, n).sum(axis=1)
-    pairs = min(_PAIRS, n)
+    pairs = min(PAIRS, n)
     slots = -(-n // pairs)
     padded = backend.zeros((rows, slots * pairs))
     padded[:, :n] = a.part.reshape(rows, n)  # type: ignore[union-attr]

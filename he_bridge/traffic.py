@@ -30,7 +30,7 @@ def messages(spec: Direct) -> Iterator[Message]:
         params = choice.linear_set(shape, spec.bits)
         yield from _packed(params, shape) if params.special else _batched(params, shape)
     elif isinstance(spec, DirectMatmul):
-        yield from _matrices(Shape(spec.batch, spec.m, spec.k, spec.n), spec.bits)
+        yield from matrices(Shape(spec.batch, spec.m, spec.k, spec.n), spec.bits)
     else:
         raise TypeError(f"{type(spec).__name__} is not computed here")
 
@@ -41,7 +41,8 @@ def _packed(params: ParameterSet, shape: Shape) -> Iterator[Message]:
         yield from _down(params, layout, True)
 
 
-def _matrices(shape: Shape, bits: int) -> Iterator[Message]:
+def matrices(shape: Shape, bits: int) -> Iterator[Message]:
+    """The messages of a product of shared matrices, both cross terms."""
     params = matmul.matrix_params(bits)
     for piece in pieces(shape, bits):
         for _, layouts in matmul.parts(params, piece):

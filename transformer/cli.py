@@ -284,11 +284,18 @@ def _plan_table(name: str, found: Any) -> Table:
     from transformer.results import megabytes
 
     summary = found.summary()
+    ways = {
+        "dealer to server": summary["dealer_bytes"],
+        "by encryption": summary["encryption_bytes"],
+        "by oblivious transfer": summary["transfer_bytes"],
+    }
+    offline = ", ".join(f"{name} {megabytes(size)}" for name, size in ways.items() if size)
     caption = (
         f"{summary['rounds']} online rounds; set-up {megabytes(summary['setup_bytes'])} once per session; "
-        f"dealer to server {megabytes(summary['dealer_bytes'])} per query"
+        f"offline per query: {offline or 'nothing'}"
     )
-    shape = f"batch {summary['batch']} x {summary['length']} tokens, {summary['weights']} weights"
+    tokens = f"batch {summary['batch']} x {summary['length']} tokens"
+    shape = f"{tokens}, trust {summary['trust']}, {summary['weights']} weights"
     table = Table(title=f"{name}: {shape}", caption=caption)
     for column in ("step", "messages", "client sends", "server sends"):
         table.add_column(column, justify="left" if column == "step" else "right")

@@ -58,18 +58,24 @@ class InferencePlan:
         """What the dealer sends to the server for the query."""
         return self.query.offline_bytes_without(self.terms.not_dealt)
 
+    @property
+    def made_bytes(self) -> dict[str, int]:
+        """About what client and server exchange to make the query's correlations, see `Terms.made_bytes`."""
+        return {way: round(size) for way, size in self.terms.made_bytes(self.query.specs).items()}
+
     def summary(self) -> dict[str, object]:
         """The figures people ask for."""
         client, server = self.query.sent
         return {
             "batch": self.request.batch,
             "length": self.request.length,
-            "weights": self.terms.weights,
-            "products": self.terms.products,
+            **self.terms.model_dump(mode="json"),
             "rounds": self.query.rounds,
             "online_bytes_client": client,
             "online_bytes_server": server,
             "dealer_bytes": self.dealer_bytes,
+            "encryption_bytes": self.made_bytes["he"],
+            "transfer_bytes": self.made_bytes["ot"],
             "setup_bytes": sum(self.setup.sent),
         }
 

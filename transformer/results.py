@@ -109,6 +109,8 @@ class Result:
             "rounds": report.rounds,
             "weights": self.terms.weights,
             "products": self.terms.products,
+            "linear": self.terms.linear,
+            "engine": self.terms.engine,
             "trust": self.terms.trust,
             "stored": report.stored,
             "backend": self.backend,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -76,6 +77,25 @@ class Terms(BaseModel):
         from he_bridge.provider import HANDLED
 
         return HANDLED
+
+    def made_bytes(self, specs: Sequence[Correlation]) -> dict[str, float]:
+        """Bytes that the two parties exchange to make correlations, by encryption (`he`) and by OT (`ot`).
+
+        Both directions; without keys and the start of OT, which a session's first query takes too.
+        """
+        if self.products == "dealer":
+            return {"he": 0.0, "ot": 0.0}
+        from gpu_ss.provider.ot import prices as ot
+        from he_bridge import prices as he
+        from he_bridge.provider import HANDLED, OT_BITS
+
+        def encrypted(spec: Correlation) -> bool:
+            small = isinstance(spec, ot.ELEMENTWISE) and spec.outputs()[0].bits <= OT_BITS
+            return isinstance(spec, HANDLED) and not (small and self.trust == "two-party")
+
+        derived = [spec for spec in specs if not spec.is_mask]
+        rest = [spec for spec in derived if not encrypted(spec)] if self.trust == "two-party" else []
+        return {"he": he.made_bytes(filter(encrypted, derived)), "ot": ot.made_bytes(rest)}
 
     @property
     def extension(self) -> Extension | None:

@@ -198,3 +198,17 @@ def test_a_plan_numbers_what_the_set_up_opened(tmp_path: Path) -> None:
     assert setup.plan.taken == len(setup.model.weights)
     assert setup.plan.sent[0] == 0, "the client sends nothing while weights are opened"
     assert setup.plan.offline_bytes == 0
+
+
+def test_a_plan_says_what_two_parties_exchange_offline(tmp_path: Path) -> None:
+    """By which way, and more for more."""
+    model = make_model(tmp_path / "model")
+    small, large = (
+        PrivateModel.load(model, None, Terms(trust="two-party", products="he")).plan(1, n).summary()
+        for n in (4, 8)
+    )
+    assert small["dealer_bytes"] == 0
+    for key in ("encryption_bytes", "transfer_bytes"):
+        assert 0 < small[key] < large[key]  # type: ignore[operator]
+    dealt = PrivateModel.load(model).plan(1, 8).summary()
+    assert (dealt["encryption_bytes"], dealt["transfer_bytes"]) == (0, 0)

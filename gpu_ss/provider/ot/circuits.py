@@ -6,6 +6,7 @@ A recipe is a generator that yields lists of requests (`requests`) or jobs (`job
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,24 @@ from gpu_ss.provider.ot.requests import And
 from gpu_ss.ring import Array
 
 
-def add(lead: np.uint64, planes: Array, carry_out: bool = False) -> Work[tuple[list[Array], Array]]:
-    """The bits of x_0 + x_1 from the bits [b, W] of this party's own number, and the carry (if asked for).
-
-    A ripple of full adders with one AND each: c' = a ^ (a ^ b) (a ^ c), where a is known to rank 0 alone, so that
-    a ^ b is XOR-shared as it stands.
-    """
+def add(lead: np.uint64, planes: Array) -> Work[list[Array]]:
+    """The bits of x_0 + x_1, modulo 2^b, from the bits [b, W] of this party's own number: full adders in a row."""
     carry = planes[0] & np.uint64(0)
-    total, count = [], len(planes)
-    for k, own in enumerate(planes):
-        total.append(own ^ carry)
-        if k + 1 < count or carry_out:
-            first = own & lead
-            (joint,) = yield [And(own, (first ^ carry)[None])]
-            carry = first ^ joint[0]
-    return total, carry
+    total = [planes[0]]
+    for own, following in pairwise(planes):
+        carry = yield from next_carry(lead, own, carry)
+        total.append(following ^ carry)
+    return total
+
+
+def next_carry(lead: np.uint64, own: Array, carry: Array) -> Work[Array]:
+    """The carry out of a bit, from this party's own bit and the carry into it. One AND:
+
+    c' = a ^ (a ^ b) (a ^ c), where a is known to rank 0 alone, so that a ^ b is XOR-shared as it stands.
+    """
+    first = own & lead
+    (joint,) = yield [And(own, (first ^ carry)[None])]
+    return first ^ joint[0]
 
 
 def digit_products(xp: Any, planes: Sequence[Array], widths: Sequence[int]) -> Work[list[Array]]:
@@ -50,7 +54,7 @@ def subset_products(xp: Any, planes: Sequence[Array], subsets: Sequence[int]) ->
 
     A product is that without its highest member, times that member: so one member serves many at once.
     """
-    needed = _with_parts(subsets)
+    needed = with_parts(subsets)
     products = {1 << k: plane for k, plane in enumerate(planes)}
     for k in range(1, len(planes)):
         mine = sorted(s for s in needed if s.bit_length() == k + 1 and s != 1 << k)
@@ -69,7 +73,7 @@ def unit_vector(xp: Any, lead: np.uint64, planes: Sequence[Array]) -> Work[list[
     return entries
 
 
-def _with_parts(subsets: Iterable[int]) -> set[int]:
+def with_parts(subsets: Iterable[int]) -> set[int]:
     """The subsets and what is left of them as their highest members are taken away, one by one."""
     found: set[int] = set()
     for subset in subsets:

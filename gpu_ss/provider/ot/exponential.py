@@ -25,7 +25,7 @@ FACTOR = 16  # fractional bits of a party's own factor
 
 def exp_lookup(kitchen: Kitchen, spec: ExpLookup) -> Made:
     backend, xp, n = kitchen.backend, kitchen.backend.xp, spec.view.n
-    planes, _ = yield kitchen.bits(spec.view)
+    planes = yield kitchen.bits(spec.view)
     entries = yield from circuits.unit_vector(xp, kitchen.lead, planes[spec.frac : spec.frac + INDEX_BITS])
     unit = xp.stack(entries)
     positive = yield from _sign(kitchen, unit)
@@ -65,7 +65,8 @@ def _size(kitchen: Kitchen, spec: ExpLookup, room: Ring, bit: Array, positive: A
 def _times_mask(kitchen: Kitchen, spec: ExpLookup, size: Array, room: Ring) -> Work[Array]:
     """K, -K mu, K 2^look_bits msb(mu): [3, n]. mu is mu0 + mu1, less 2^look_bits where that carries."""
     xp, view = kitchen.backend.xp, MaskView(spec.look, spec.view.n, spec.look_bits, spec.look_bits)
-    planes, carry = yield kitchen.bits(view)
+    planes = yield kitchen.bits(view)
+    carry = yield kitchen.carry(view)
     mu = yield kitchen.number(view)
     above = Ring(room.bits - spec.look_bits)
     product, (wrapped,), (top,) = yield [

@@ -85,8 +85,12 @@ class Kitchen:
         return self._shared.job((_upper, mask, source, shift), lambda: _upper(self, mask, source, shift))
 
     def bits(self, view: MaskView) -> Job:
-        """(planes [bits, W], the carry [W] of the sum of the parties' shares of `number`) of a viewed mask."""
+        """The planes [bits][W] of a viewed mask."""
         return self._shared.job((_bits, view), lambda: _bits(self, view))
+
+    def carry(self, view: MaskView) -> Job:
+        """The carry [W] of the sum of the parties' shares of `number`."""
+        return self._shared.job((_carry, view), lambda: _carry(self, view))
 
     def powers(self, view: MaskView, ring: Ring, lift: bool) -> Job:
         """Per case (see ViewPowers) the list v, v^2, ... modulo 2^w, up to the highest degree in the batch."""
@@ -102,7 +106,8 @@ def _upper(kitchen: Kitchen, mask: int, source: int, shift: int) -> Work[Array]:
     share = Ring(source).reduce(kitchen.batch.share(mask)).reshape(-1)
     ring = Ring(source - shift)
     low = kitchen.backend.to_planes(Ring(shift).reduce(share), shift)
-    _, carry = yield from circuits.add(kitchen.lead, low, carry_out=True)
+    planes = yield from circuits.add(kitchen.lead, low)
+    carry = yield from circuits.next_carry(kitchen.lead, low[-1], planes[-1] ^ low[-1])
     (carried,) = yield [Value(carry, int(share.size), ring)]
     return ring.reduce((share >> np.uint64(shift)) + carried)
 
@@ -122,10 +127,16 @@ def _number(kitchen: Kitchen, view: MaskView) -> Work[Array]:
     return Ring(view.bits).reduce(backend.xp.ascontiguousarray(a).reshape(-1))
 
 
-def _bits(kitchen: Kitchen, view: MaskView) -> Work[tuple[list[Array], Array]]:
+def _bits(kitchen: Kitchen, view: MaskView) -> Work[list[Array]]:
     share = yield kitchen.number(view)
-    planes = kitchen.backend.to_planes(share, view.bits)
-    return (yield from circuits.add(kitchen.lead, planes, carry_out=True))
+    return (yield from circuits.add(kitchen.lead, kitchen.backend.to_planes(share, view.bits)))
+
+
+def _carry(kitchen: Kitchen, view: MaskView) -> Work[Array]:
+    share = yield kitchen.number(view)
+    planes = yield kitchen.bits(view)
+    own = kitchen.backend.bit_plane(share, view.bits - 1)[0]
+    return (yield from circuits.next_carry(kitchen.lead, own, planes[-1] ^ own))
 
 
 def _powers(kitchen: Kitchen, view: MaskView, ring: Ring, lift: bool, degree: int) -> Work[list[list[Array]]]:
@@ -142,9 +153,10 @@ def _cases(kitchen: Kitchen, view: MaskView, ring: Ring, lift: bool) -> Work[lis
     share = yield kitchen.number(view)
     if not lift:
         return [ring.reduce(share)]
-    planes, carry = yield kitchen.bits(view)
     if ring.bits <= view.bits:
         return [ring.reduce(share)] * 2
+    planes = yield kitchen.bits(view)
+    carry = yield kitchen.carry(view)
     above = Ring(ring.bits - view.bits)
     wrapped, top = yield [Value(carry, view.n, above), Value(planes[-1], view.n, above)]
     size = np.uint64(view.bits)
@@ -184,7 +196,7 @@ def rescaled(kitchen: Kitchen, x: Array, ring: Ring, shift: int, out: Ring) -> W
 
 
 def digit_monomials(kitchen: Kitchen, spec: DigitMonomials) -> Made:
-    planes, _ = yield kitchen.bits(spec.view)
+    planes = yield kitchen.bits(spec.view)
     xp = kitchen.backend.xp
     products = yield from circuits.digit_products(xp, planes[:-1], spec.widths)
     return [xp.stack([*products, planes[-1]])]
