@@ -14,6 +14,11 @@ No message ever contains a share, a mask or a secret value; shapes, rings and na
 class SharingError(RuntimeError):
     """Base of everything `gpu_ss` raises on purpose."""
 
+    @property
+    def for_peer(self) -> str:
+        """What the other party may read of it."""
+        return str(self)
+
 
 class RingMismatch(SharingError, TypeError):
     """Operands of one operation have different rings or scales."""
@@ -29,6 +34,11 @@ class CorrelationError(SharingError):
 
 class StoreError(SharingError):
     """Correlations cannot be kept on disk."""
+
+    @property
+    def for_peer(self) -> str:
+        """Without paths, and without the sizes of what belongs to others."""
+        return "the store is full or cannot be used; the log there says why"
 
 
 class PlanError(SharingError):

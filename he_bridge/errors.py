@@ -20,6 +20,11 @@ class HeError(SharingError):
 class ParameterError(HeError, ValueError):
     """A parameter set, or weights under it, would be insecure or inexact."""
 
+    @property
+    def for_peer(self) -> str:
+        """Without figures: they are those of private weights."""
+        return "the other party refuses a product: it would be insecure or inexact; its log says why"
+
 
 class CiphertextError(HeError, ProtocolError):
     """A message from the peer is malformed, foreign, out of turn, or holds values out of range."""

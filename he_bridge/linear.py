@@ -31,7 +31,14 @@ from he_bridge import rlwe, wire
 from he_bridge.errors import ParameterError
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Shape
-from he_bridge.params import Margins, ParameterSet, check, check_weights, largest_magnitude
+from he_bridge.params import (
+    Margins,
+    ParameterSet,
+    check,
+    check_batches,
+    check_weights,
+    largest_magnitude,
+)
 from he_bridge.ring import PolyRing
 from he_bridge.wire import DIGEST_BYTES, Header, Kind
 from net import Channel
@@ -175,7 +182,9 @@ class RowBatchServer:
         self._step: Callable[[], None] = lambda: None
 
     def correlate(self, weights: Weights, rows: int, progress: Progress = silent) -> Array:
-        """S [rows, C], uniform words modulo 2^ring_bits. Raises NetError."""
+        """S [rows, C], uniform words modulo 2^ring_bits. Raises NetError, ParameterError before any message."""
+        params = self._ring.params
+        check_batches(params, weights.margins, len(list(_spans(rows, params.degree))))
         out = self._ring.backend.empty((rows, weights.layer.outputs))
         self._step = _steps(self._ring.params, weights.layer, rows, progress)
         for start, stop in _spans(rows, self._ring.degree):

@@ -184,6 +184,15 @@ def check_weights(params: ParameterSet, weights: NDArray[np.int64]) -> Margins:
     return Margins(bits, MOST_MODULUS_BITS[params.degree], noise, room - noise, sigmas, depth, privacy)
 
 
+def check_batches(params: ParameterSet, margins: Margins, batches: int) -> None:
+    """Raises ParameterError unless so many batches together are hidden as well as one must be."""
+    if margins.privacy_bits - log2(max(1, batches)) < params.privacy_bits:
+        raise ParameterError(
+            f"{batches} batches under {params.name} would hide these weights by less than "
+            f"2^-{params.privacy_bits}; multiply fewer rows at a time"
+        )
+
+
 def largest_magnitude(weights: NDArray[np.int64]) -> int:
     """max |w|, in Python integers: -2^63 has no int64 magnitude."""
     return max(int(weights.max()), -int(weights.min()))

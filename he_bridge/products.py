@@ -34,6 +34,7 @@ from he_bridge.tenseal_linear import ScalarWeights, SealRowBatchClient, SealRowB
 from he_bridge.wire import DIGEST_BYTES
 from net import Channel
 
+_SLOT_CALL = 1 << 24  # elements of one call in slots
 _PIECE = 1e6  # any size: pieces of a product count alike in its progress
 
 #: Who multiplies by weights: the project's own engines, or TenSEAL.
@@ -132,14 +133,26 @@ class Products(ABC):
 
     def inner_products(self, a: Array, b: Array | None, bits: int, progress: Progress = silent) -> Array:
         """Shares of sum_j a_j b_j for shared a, b [pairs, n]; of squares without b. [n]."""
-        engine = self._slot_engine(slot_sets.choose(a.shape[1], len(a), bits))
-        left, right = self._backend.to_host(a), None if b is None else self._backend.to_host(b)
-        return self._backend.asarray(engine.inner_products(left, right, bits, progress))
+        every = _slot_calls(a.shape[1])
+        work = Work(progress, _PIECE * len(every))
+        parts = []
+        for some in every:
+            left, right = a[:, some], None if b is None else b[:, some]
+            engine = self._slot_engine(slot_sets.choose(left.shape[1], len(a), bits))
+            host = self._backend.to_host(left), None if right is None else self._backend.to_host(right)
+            parts.append(engine.inner_products(*host, bits, work.part(_PIECE)))
+        return self._backend.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def crossed(self, own: Array, bits: int, progress: Progress = silent) -> Array:
         """Shares of u v for u [n] at the client and v [n] at the server, each its `own`. [n]."""
-        engine = self._slot_engine(slot_sets.choose(int(own.size), 1, bits))
-        return self._backend.asarray(engine.crossed(self._backend.to_host(own), bits, progress))
+        every = _slot_calls(int(own.size))
+        work = Work(progress, _PIECE * len(every))
+        parts = []
+        for some in every:
+            words = self._backend.to_host(own[some])
+            engine = self._slot_engine(slot_sets.choose(int(words.size), 1, bits))
+            parts.append(engine.crossed(words, bits, work.part(_PIECE)))
+        return self._backend.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def _slot_engine(self, params: TripleParams) -> TripleClient | TripleServer:
         """TenSEAL computes on the CPU."""
@@ -272,6 +285,11 @@ class ServerProducts(Products):
 
     def _new_slots(self, params: TripleParams) -> TripleServer:
         return TripleServer(self._channel, params)
+
+
+def _slot_calls(n: int) -> list[slice]:
+    """Consecutive elements, as many as one call of the slots hides and memory bears."""
+    return [slice(start, min(n, start + _SLOT_CALL)) for start in range(0, n, _SLOT_CALL)]
 
 
 def pieces(shape: Shape, bits: int) -> list[Shape]:

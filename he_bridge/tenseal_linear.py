@@ -226,6 +226,9 @@ class SealRowBatchServer(_Party):
         """S [rows, C], uniform modulo 2^bits. Raises as the client's."""
         if weights.bits != self._bits:
             raise ParameterError(f"weights checked for {weights.bits} bits, shares have {self._bits}")
+        batches = len(_spans(rows, DEGREE))
+        if weights.margins.privacy_bits - math.log2(max(1, batches)) < MIN_BITS:
+            raise ParameterError(f"{batches} batches would hide these weights by less than 2^-{MIN_BITS}")
         out = np.empty((rows, weights.layer.outputs), np.uint64)
         step = counter(progress, len(_spans(rows, DEGREE)) * len(_spans(weights.layer.outputs, GROUP)))
         for span in _spans(rows, DEGREE):

@@ -102,7 +102,7 @@ def _clear_errors(command: Callable[P, T]) -> Callable[P, T]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except MemoryError:
-            Console(stderr=True).print("error: out of memory; use a smaller batch or material_limit_mb")
+            Console(stderr=True).print("error: out of memory; use a smaller batch")
             raise typer.Exit(1) from None
 
     return run

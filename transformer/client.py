@@ -20,7 +20,7 @@ from net import ProtocolError, handshake
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
 from transformer.inference import Request, Tokens, infer
-from transformer.model import ModelCard, PrivateModel, check_request, plan_for
+from transformer.model import MEMORY_LIMIT, ModelCard, PrivateModel, check_memory, check_request, plan_for
 from transformer.session import (
     AskStock,
     Clock,
@@ -59,12 +59,14 @@ class Client:
         own_model: PrivateModel | None = None,
         progress: Progress = no_progress,
         store: Store | None = None,
+        memory_limit_bytes: int = MEMORY_LIMIT,
     ) -> None:
         """`dealer`: None for a session of the two parties alone; the server must be set up for the same.
         `own_model`: this side's copy of the model, needed when the server's weights are public.
         `store`: correlations prepared ahead, to be added to and used; without a dealer only."""
         trust: TrustMode = "two-party" if dealer is None else "dealer"
         self._progress = progress
+        self._memory_limit = memory_limit_bytes
         self._clock = Clock()
         with ExitStack() as stack:
             self._server = stack.enter_context(server())
@@ -120,6 +122,7 @@ class Client:
         Raises StoreError if there is no store at one side, or no room.
         """
         check_request(request, self.card)
+        check_memory(plan_for(self.card, request), self._memory_limit)
         stock = self.stock
         ask_for(self._server, Prepare(kind="prepare", batch=request.batch, length=request.length))
         with self._server.traffic.phase("prepare"):
@@ -145,8 +148,10 @@ class Client:
         check_tokens(tokens, self.card)
         party, channel, clock = self._party, self._server, Clock()
         before = channel.traffic.report()
+        found = plan_for(self.card, request)
+        check_memory(found, self._memory_limit)
         ask_for(channel, Query(batch=request.batch, length=request.length, stored=self._stock is not None))
-        plan = plan_for(self.card, request).query.moved(party.provider.taken)
+        plan = found.query.moved(party.provider.taken)
         with clock.phase(channel, "offline"):
             stored = self._stock is not None and self._stock.take_up(request, plan, self._offline)
             if not stored:

@@ -59,6 +59,14 @@ class InferencePlan:
         return self.query.offline_bytes_without(self.terms.not_dealt)
 
     @property
+    def held_bytes(self) -> int:
+        """Memory that the query's correlations take at each party until they are used; a dealer's are streamed."""
+        if self.terms.trust == "dealer":
+            return 0
+        made = (spec for spec in self.query.specs if not spec.is_mask)
+        return 8 * sum(out.size for spec in made for out in spec.outputs())
+
+    @property
     def made_bytes(self) -> dict[str, int]:
         """About what client and server exchange to make the query's correlations, see `Terms.made_bytes`."""
         return {way: round(size) for way, size in self.terms.made_bytes(self.query.specs).items()}
@@ -74,6 +82,7 @@ class InferencePlan:
             "online_bytes_client": client,
             "online_bytes_server": server,
             "dealer_bytes": self.dealer_bytes,
+            "memory_bytes": self.held_bytes,
             "encryption_bytes": self.made_bytes["he"],
             "transfer_bytes": self.made_bytes["ot"],
             "setup_bytes": sum(self.setup.sent),
@@ -123,6 +132,7 @@ class PrivateModel:
 
 
 MAX_TOKENS = 1 << 16  # per query
+MEMORY_LIMIT = 1 << 33  # bytes of a query's correlations, without a dealer
 
 
 def check_request(request: Request, card: ModelCard) -> None:
@@ -131,6 +141,16 @@ def check_request(request: Request, card: ModelCard) -> None:
         raise InputError(f"{request.length} tokens are too long, at most {card.arch.max_length} fit")
     if request.batch * request.length > MAX_TOKENS:
         raise InputError(f"a query has at most {MAX_TOKENS} tokens; send smaller batches")
+
+
+def check_memory(plan: InferencePlan, limit_bytes: int) -> None:
+    """Raises InputError unless a query's correlations fit in memory."""
+    if plan.held_bytes > limit_bytes:
+        raise InputError(
+            f"the correlations of a query of {plan.request.batch} x {plan.request.length} tokens take "
+            f"{plan.held_bytes / 1e9:.1f} GB of memory at each party, and the limit (memory_limit_mb) is "
+            f"{limit_bytes / 1e9:.1f} GB; send smaller batches"
+        )
 
 
 @lru_cache(maxsize=32)

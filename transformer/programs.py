@@ -57,7 +57,13 @@ def run_server(settings: Settings, once: bool) -> None:
         f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}, trust {settings.trust}"
     )
     server = Server(
-        model, open_dealer, settings.backend, settings.material_limit_mb << 20, log=_log, store=store
+        model,
+        open_dealer,
+        settings.backend,
+        settings.material_limit_mb << 20,
+        log=_log,
+        store=store,
+        memory_limit_bytes=settings.memory_limit_mb << 20,
     )
     with Listener(settings.server, keys, peers, settings.zmq) as listener:
         _announce("server", listener.address)
@@ -72,7 +78,7 @@ def _accept_for_ever(listener: Listener, serve: Callable[[Channel], object], vis
         channel = listener.accept()
         try:
             serve(channel)
-        except (NetError, SharingError, ModelError) as error:
+        except (NetError, SharingError, ModelError, MemoryError) as error:
             if visits is not None:
                 raise
             _log(f"{channel.peer}: session failed: {error}")
@@ -100,7 +106,9 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
     open_server = _server_opener(settings, settings.own_keys("client"))
     with (
         progress_bars(quiet) as progress,
-        Client(open_server, None, settings.backend, own, progress, store) as client,
+        Client(
+            open_server, None, settings.backend, own, progress, store, settings.memory_limit_mb << 20
+        ) as client,
     ):
         check_request(request, client.card)
         here, there = stored_sizes(client.card, request)
@@ -148,7 +156,9 @@ def ask(
     own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     with (
         progress_bars(quiet) as progress,
-        Client(open_server, open_dealer, settings.backend, own, progress, store) as client,
+        Client(
+            open_server, open_dealer, settings.backend, own, progress, store, settings.memory_limit_mb << 20
+        ) as client,
     ):
         card = client.card
         tokens = tokenize(texts, tokenizer, card, pad_to)

@@ -12,7 +12,15 @@ from gpu_ss.session import MATERIAL_LIMIT, Opener, joined
 from net import Channel, PeerGone, ProtocolError, handshake
 from transformer.encoder import Encoder
 from transformer.inference import Request, infer
-from transformer.model import ModelCard, PrivateModel, check_request, plan_for
+from transformer.model import (
+    MEMORY_LIMIT,
+    InferencePlan,
+    ModelCard,
+    PrivateModel,
+    check_memory,
+    check_request,
+    plan_for,
+)
 from transformer.session import (
     AskStock,
     Clock,
@@ -47,7 +55,9 @@ class Server:
         progress: Progress = no_progress,
         log: Callable[[str], None] = lambda line: None,
         store: Store | None = None,
+        memory_limit_bytes: int = MEMORY_LIMIT,
     ) -> None:
+        self._memory_limit = memory_limit_bytes
         if store is not None:
             check_storable(model.card.terms)
         self._store = store
@@ -66,7 +76,9 @@ class Server:
             handshake(channel, agreement(card.terms.trust))
             say(channel, "card", card)
             with joined(1, channel, self._dealer, self._backend, self._limit, card.terms.extension) as party:
-                session = _Session(self._set_up(party, card), party, card, self._progress, self._log)
+                session = _Session(
+                    self._set_up(party, card), party, card, self._progress, self._log, self._memory_limit
+                )
                 return session.run(self._store, self._tag)
 
     def _set_up(self, party: Party, card: ModelCard) -> Encoder:
@@ -82,8 +94,15 @@ class _Session:
     """A client's wishes, one after the other."""
 
     def __init__(
-        self, model: Encoder, party: Party, card: ModelCard, progress: Progress, log: Callable[[str], None]
+        self,
+        model: Encoder,
+        party: Party,
+        card: ModelCard,
+        progress: Progress,
+        log: Callable[[str], None],
+        memory_limit: int,
     ) -> None:
+        self._memory_limit = memory_limit
         self._model = model
         self._party = party
         self._channel = party.channel
@@ -117,7 +136,7 @@ class _Session:
                 self._stock = Stock(self._party, store, self._card, tag)
 
     def _prepare(self, request: Request) -> None:
-        check_request(request, self._card)
+        self._plan(request)
         start = time.perf_counter()
         with self._channel.traffic.phase("prepare"):
             head = self._known_stock().make(request, self._offline)
@@ -126,6 +145,13 @@ class _Session:
             return
         seconds = time.perf_counter() - start
         self._say(f"prepared {label_of(request)} tokens in {seconds:.1f} s, {head.file_bytes / 1e6:.1f} MB")
+
+    def _plan(self, request: Request) -> InferencePlan:
+        """The plan of a query that this model and this machine accept."""
+        check_request(request, self._card)
+        found = plan_for(self._card, request)
+        check_memory(found, self._memory_limit)
+        return found
 
     def _known_stock(self) -> Stock:
         if self._stock is None:
@@ -136,8 +162,7 @@ class _Session:
 
     def _answer(self, query: Query) -> Timing:
         party, clock, request = self._party, Clock(), query.shape
-        check_request(request, self._card)
-        found = plan_for(self._card, request)
+        found = self._plan(request)
         plan = found.query.moved(party.provider.taken)
         with clock.phase(self._channel, "offline"):
             stored = query.stored and self._known_stock().take_up(request, plan, self._offline)

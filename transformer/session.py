@@ -72,7 +72,7 @@ def telling_why(channel: Channel) -> Iterator[None]:
     try:
         yield
     except (SharingError, ModelError, NetError, BackendError) as error:
-        channel.send_error(str(error))
+        channel.send_error(error.for_peer if isinstance(error, SharingError) else str(error))
         raise
 
 

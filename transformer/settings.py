@@ -34,7 +34,8 @@ class Settings(BaseModel):
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
     offline or direct; engine: native or tenseal; see terms.py. recv_timeout_s: how long to wait for a sign of
     life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
-    server keeps in memory before it starts. store: folder for correlations prepared ahead of queries (default:
+    server keeps in memory before it starts, with a dealer; memory_limit_mb: how large they may be without one, else
+    the query is refused. store: folder for correlations prepared ahead of queries (default:
     none are); store_limit_mb: how much of the disk they may take, of all peers together.
     """
 
@@ -56,6 +57,7 @@ class Settings(BaseModel):
     connect_timeout_s: float = Field(default=30.0, gt=0)
     recv_timeout_s: float = Field(default=300.0, gt=0)
     material_limit_mb: int = Field(default=2048, ge=1)
+    memory_limit_mb: int = Field(default=8192, ge=1)
     store: Path | None = None
     store_limit_mb: int = Field(default=10_000, ge=1)
 

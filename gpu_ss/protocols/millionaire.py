@@ -185,6 +185,8 @@ def times_bit(party: Party, b: BShare, x: AShare) -> Steps[AShare]:
     own, words = x.data.reshape(-1), words_of(n)
     bit = party.backend.plane_words(b.planes, n)[0]
     asked = b.planes ^ made[rank]
+    if n % WORD:  # what a plane holds past its last bit is not masked, so it stays here
+        asked[:, -1] &= np.uint64((1 << n % WORD) - 1)
     (both,) = yield Round("choose", (Item(asked, (1, words), WORD, xor=True),))
     swap = party.backend.plane_words(both ^ asked, n)[0]  # what the other one asked
     zero, one = made[2 + rank] - made[4 + rank]  # its pads less its share: see specs.transfers

@@ -70,7 +70,8 @@ class PiecewiseTable:
     @property
     def plain(self) -> bool:
         """Whether it has one window that reads x itself, in a ring that holds its values."""
-        return not self.lift and len(self.windows) == 1 and self.windows[0].coarser == (0,)
+        first = self.windows[0]
+        return not self.lift and len(self.windows) == 1 and (first.shift, first.coarser) == (0, (0,))
 
     def restricted(self, low: int, high: int) -> PiecewiseTable:
         """The same function for raw x known to be in [low, high]: fewer pieces; saturated outside."""

@@ -52,7 +52,7 @@ def make_ahead(
         except StoreError as error:
             if rank == 0:
                 raise
-            channel.send("store/room", [str(error).encode()[:_MAX_REASON]])
+            channel.send("store/room", [error.for_peer.encode()[:_MAX_REASON]])
             return None
         if rank == 0:
             _ask_for_room(channel, head)

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from gpu_ss.functions.activation import relu
-from gpu_ss.party import Party
+from gpu_ss.party import Party, Round
 from gpu_ss.plan import make_plan
 from gpu_ss.protocols import millionaire
 from gpu_ss.protocols.millionaire import negative, relu_alone, sign_bits, sign_rounds, times_bit
+from gpu_ss.provider.specs.transfers import WordTransfers
 from gpu_ss.ring import Ring
 from gpu_ss.simulate import Simulation, simulate
+from gpu_ss.values import BShare
+from tests.support.ot import alone
 from tests.support.protocols import bit_share, host, words_share
 
 SIZES = [1, 64, 200]
@@ -110,3 +113,24 @@ def test_with_a_dealer_values_are_opened_instead() -> None:
     x = words(64, 1000)
     simulation = simulate(lambda p: relu(p, words_share(p, x, Ring(64), 0)))
     assert simulation.traffic[0].rounds == relu.cost(simulation.results[0]).rounds
+
+
+def test_nothing_past_the_last_element_is_sent() -> None:
+    """Those bits are not masked where two parties make the transfers."""
+    n, sent = 5, []
+
+    def run(party: Party) -> Any:
+        bits = BShare(party.backend.asarray(np.array([[0xDEADBEEFCAFE0003]], np.uint64)), (n,))
+        original = party.exchange
+
+        def exchange(request: Round) -> Any:
+            sent.extend(host(item.data) for item in request.items if item.xor)
+            return original(request)
+
+        party.exchange = exchange  # type: ignore[method-assign]
+        party.provider.prepare([WordTransfers(n, 40)])
+        return times_bit(party, bits, words_share(party, words(40, n), Ring(40), 0))
+
+    simulate(run, extend=alone)
+    assert len(sent) == 2
+    assert all(int(plane[0, -1]) >> n == 0 for plane in sent)

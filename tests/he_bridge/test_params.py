@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from he_bridge.errors import ParameterError
-from he_bridge.params import LIN64, LIN64P, MAT64, SETS, ParameterSet, check, check_weights
+from he_bridge.params import LIN64, LIN64P, MAT64, SETS, ParameterSet, check, check_batches, check_weights
 from tests.gpu_ss.backend.test_conformance_lattice import largest_primes
 from tests.he_bridge.lattice import INSECURE32, random_weights
 
@@ -94,3 +94,12 @@ def test_margins_follow_the_formulas() -> None:
 def test_bad_weights_are_refused(params: ParameterSet, weights: np.ndarray, complaint: str) -> None:
     with pytest.raises(ParameterError, match=complaint):
         check_weights(params, weights)
+
+
+def test_batches_add_up() -> None:
+    """A call of many batches must be hidden as well as one."""
+    margins = check_weights(LIN64, np.full((64, 8), 1 << 10))
+    spare = int(margins.privacy_bits - LIN64.privacy_bits)
+    check_batches(LIN64, margins, 1 << spare)
+    with pytest.raises(ParameterError, match="fewer rows"):
+        check_batches(LIN64, margins, 1 << (spare + 1))

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.economy import ALONE
+from gpu_ss.prg import fresh_key
+from gpu_ss.provider.base import Provider
+from gpu_ss.provider.made import MadeProvider, SeedProvider
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, Delta
+from gpu_ss.provider.ot.maker import OtMaker
+from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.ring import Array
 from net import Channel, memory_pair
 from tests.support.backends import COMPILED_BACKENDS
@@ -74,3 +80,15 @@ class DealtReceiver(DealtSender, CotReceiver):
 
     def _make(self) -> Array:
         return self.backend.asarray(self._deal()[1])
+
+
+def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
+    """Nothing from a dealer: masks from an own seed, the rest by OT (OTs have their own tests)."""
+    pair = OtPair(
+        rank,
+        backend,
+        channel,
+        DealtSender(backend, channel, 1 + rank),
+        DealtReceiver(backend, channel, 2 - rank),
+    )
+    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE)

@@ -3,8 +3,8 @@
 Everything happens on shares of the viewed mask r = rh 2^frac + rl and of the look-up mask mu.
 
 1. The bits of r; the unit vector of rh from six of them, the sign as an inner product of the two parties' shares.
-2. 2^(-rl) = 2^(-r0) 2^(-r1) 2^c for the parties' low parts r0, r1 and the carry c of their sum: each party looks
-   its factor up by itself, with FACTOR fractional bits; an error of 2^-FACTOR, and one unit of `scale`.
+2. 2^(-rl) = 2^(-r0) 2^(-r1) 2^c for the parties' low parts r0, r1 and the carry c of their sum: each party
+   computes its factor by itself, with FACTOR fractional bits; an error of 2^-FACTOR, and one unit of `scale`.
 3. K = sign times that, then K mu and K 2^look_bits msb(mu), in a ring just large enough; then times the gate bit.
 """
 
@@ -17,10 +17,11 @@ from gpu_ss.provider.ot.jobs import Work
 from gpu_ss.provider.ot.recipes import Kitchen, Made, rescaled
 from gpu_ss.provider.ot.requests import Joint, Mux, Overlap, Times
 from gpu_ss.provider.specs.bits import MaskView
-from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, power_table
+from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup
 from gpu_ss.ring import Array, Ring
 
 FACTOR = 16  # fractional bits of a party's own factor
+_GUARD = 30  # fractional bits while it is multiplied up
 
 
 def exp_lookup(kitchen: Kitchen, spec: ExpLookup) -> Made:
@@ -51,8 +52,7 @@ def _size(kitchen: Kitchen, spec: ExpLookup, room: Ring, bit: Array, positive: A
     backend = kitchen.backend
     share = yield kitchen.number(spec.view)
     carry = bit ^ backend.bit_plane(share, spec.frac)[0]
-    low = share & np.uint64((1 << spec.frac) - 1)
-    factor = backend.asarray(power_table(spec.frac, FACTOR))[low.astype(np.int64)]
+    factor = _own_power(share, spec.frac)
     ring = Ring(2 * FACTOR + 4)
     (product,) = yield [Joint(factor, ring, FACTOR + 1)]
     (doubled,) = yield [Mux(carry, product[None], ring)]
@@ -60,6 +60,20 @@ def _size(kitchen: Kitchen, spec: ExpLookup, room: Ring, bit: Array, positive: A
     (kept,) = yield [Mux(positive, size[None], ring)]
     signed = ring.reduce((kept[0] << np.uint64(1)) - size)
     return (yield from rescaled(kitchen, signed, ring, 2 * FACTOR - spec.scale, room))
+
+
+def _own_power(x: Array, frac: int) -> Array:
+    """2^(-l / 2^frac) with FACTOR fractional bits, for the low bits l of a party's own words.
+
+    A product of constants, each taken or not by masks: nothing is addressed by a secret.
+    """
+    power = (x & np.uint64(0)) | np.uint64(1 << _GUARD)
+    for k in range(frac):
+        taken = np.uint64(0) - ((x >> np.uint64(k)) & np.uint64(1))
+        constant = round(2.0 ** (_GUARD - 2.0 ** (k - frac)))
+        factor = np.uint64(1 << _GUARD) - (np.uint64((1 << _GUARD) - constant) & taken)
+        power = (power * factor + np.uint64(1 << (_GUARD - 1))) >> np.uint64(_GUARD)
+    return (power + np.uint64(1 << (_GUARD - FACTOR - 1))) >> np.uint64(_GUARD - FACTOR)
 
 
 def _times_mask(kitchen: Kitchen, spec: ExpLookup, size: Array, room: Ring) -> Work[Array]:

@@ -296,11 +296,14 @@ def _flat(kitchen: Kitchen, mask: int) -> Array:
 def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
     """Digit by digit. The pads are whole, so rank 0's share of the chosen ones is zero."""
     words, xp = words_of(spec.n), kitchen.backend.xp
-    found = yield [
-        Pads(partial(OtPair.digit_pads, words=words, width=spec.width)) for _ in range(spec.digits)
-    ]
-    random = xp.stack([first for first, _ in found]).reshape(-1, words)
-    chosen = xp.stack([second for _, second in found]).reshape(-1, words)
+    sizes = _pieces(words)
+    digit = [Pads(partial(OtPair.digit_pads, words=size, width=spec.width)) for size in sizes]
+    found = yield digit * spec.digits
+    rows = [found[start : start + len(sizes)] for start in range(0, len(found), len(sizes))]
+    random, chosen = (
+        xp.stack([xp.concatenate([piece[k] for piece in row], axis=-1) for row in rows]).reshape(-1, words)
+        for k in (0, 1)
+    )
     return [None, random, chosen] if kitchen.rank == 0 else [random, None, chosen]
 
 

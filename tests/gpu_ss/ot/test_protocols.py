@@ -7,35 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_ss.backend.base import Backend
 from gpu_ss.economy import ALONE
 from gpu_ss.party import Party
 from gpu_ss.plan import make_plan
-from gpu_ss.prg import fresh_key
-from gpu_ss.provider.base import Provider
-from gpu_ss.provider.made import MadeProvider, SeedProvider
-from gpu_ss.provider.ot.maker import OtMaker
-from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.simulate import simulate
-from net import Channel
-from tests.support.ot import DealtReceiver, DealtSender
+from tests.support.ot import alone
 from tests.support.protocols import host
 from tests.support.runs import RUNS_BY_NAME, N
 
 #: Weights that are opened under a mask, and products of matrices, are not made by OT.
 NAMES = [name for name in RUNS_BY_NAME if name not in ("weights", "affine", "matmul")]
-
-
-def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
-    """Nothing from a dealer: masks from an own seed, the rest by OT (OTs have their own tests)."""
-    pair = OtPair(
-        rank,
-        backend,
-        channel,
-        DealtSender(backend, channel, 1 + rank),
-        DealtReceiver(backend, channel, 2 - rank),
-    )
-    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE)
 
 
 def clear(simulation: Any) -> Any:

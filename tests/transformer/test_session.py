@@ -1,0 +1,38 @@
+"""What one party tells the other when it gives up, and what it refuses before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpu_ss.errors import SharingError, StoreError
+from he_bridge.errors import ParameterError
+from net import RemoteError, memory_pair
+from tests.support.models import make_model
+from transformer.errors import InputError
+from transformer.model import PrivateModel, check_memory
+from transformer.session import telling_why
+from transformer.terms import Terms
+
+
+@pytest.mark.parametrize(
+    "error", [ParameterError("weights reach 43296999552"), StoreError("/home/me/store: 5 MB used")]
+)
+def test_the_peer_is_told_no_figures_of_weights_and_no_paths(error: SharingError) -> None:
+    left, right = memory_pair("server", "client", timeout_s=5)
+    with pytest.raises(type(error)), telling_why(left):
+        raise error
+    with pytest.raises(RemoteError) as told:
+        right.recv("timing", [1])
+    assert not any(character.isdigit() for character in str(told.value))
+    assert "/" not in str(told.value)
+
+
+def test_a_query_too_large_for_memory_is_refused(tmp_path: Path) -> None:
+    model = PrivateModel.load(make_model(tmp_path / "model"), None, Terms(trust="two-party", products="he"))
+    plan = model.plan(2, 8)
+    check_memory(plan, plan.held_bytes)
+    with pytest.raises(InputError, match="memory_limit_mb"):
+        check_memory(plan, plan.held_bytes - 1)
+    assert PrivateModel.load(tmp_path / "model").plan(2, 8).held_bytes == 0, "a dealer streams"
