@@ -172,8 +172,9 @@ def compare(
     network: options.Network = "none",
     out: options.Out = None,
 ) -> None:
-    """The same rows on both backends; `speedup` is CPU time over GPU time. Without a GPU, the CPU side only.
+    """The same rows on both backends. Without a GPU, the CPU side only.
 
+    `speedup` is the first backend's online time over the other's, `total_speedup` the same with offline time.
     --elements is for protocols and kernels, the sizes for layer and model.
     """
     sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)

@@ -1,4 +1,4 @@
-"""The same rows on several backends, and how many times faster each is than the first."""
+"""The same rows on several backends, and how many times faster each is than the first, online and in all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gpu_ss.backend import BackendError, get_backend
 def compared(backends: Sequence[str], rows_on: Callable[[str], Iterable[Row]]) -> Iterator[Row]:
     """The rows of the first backend, then the others' with `speedup` over it; one that is missing is left out."""
     first, *others = backends
-    seconds: dict[str, float | None] = {}
+    baseline: dict[str, Row] = {}
     for row in rows_on(first):
-        seconds[row.name] = row.online_s
+        baseline[row.name] = row
         yield row
     for backend in others:
         reason = missing(backend)
@@ -23,13 +23,22 @@ def compared(backends: Sequence[str], rows_on: Callable[[str], Iterable[Row]]) -
             sys.stderr.write(f"no rows for {backend}, only for {first}: {reason}\n")
             continue
         for row in rows_on(backend):
-            yield with_speedup(row, seconds[row.name])
+            yield with_speedup(row, baseline[row.name])
 
 
-def with_speedup(row: Row, baseline_s: float | None) -> Row:
-    """The row with `speedup`: the baseline's online time over its own."""
-    speedup = baseline_s / row.online_s if baseline_s and row.online_s else None
-    return replace(row, extra=row.extra | {"speedup": speedup})
+def with_speedup(row: Row, baseline: Row) -> Row:
+    """The row with `speedup`, the baseline's online time over its own, and `total_speedup`, of both phases."""
+    online, total = _ratio(baseline.online_s, row.online_s), _ratio(_total(baseline), _total(row))
+    return replace(row, extra=row.extra | {"speedup": online, "total_speedup": total})
+
+
+def _total(row: Row) -> float | None:
+    """Null for rows without an offline phase."""
+    return None if row.offline_s is None or row.online_s is None else row.offline_s + row.online_s
+
+
+def _ratio(first: float | None, second: float | None) -> float | None:
+    return first / second if first and second else None
 
 
 def missing(backend: str) -> str | None:

@@ -146,6 +146,9 @@ def test_compare_two_backends() -> None:
     for first, second in (rows[:2], rows[2:]):
         assert "speedup" not in first
         assert second["speedup"] == pytest.approx(first["online_s"] / second["online_s"])
+    total = [row["offline_s"] + row["online_s"] for row in rows[:2]]
+    assert rows[1]["total_speedup"] == pytest.approx(total[0] / total[1])
+    assert rows[3]["total_speedup"] is None, "kernels have no offline phase"
 
 
 def test_compare_without_a_gpu_says_so() -> None:

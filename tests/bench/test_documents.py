@@ -48,6 +48,24 @@ def test_sections_show_numbers_people_can_read(tmp_path: Path) -> None:
     assert [seconds(None), seconds(2e-9), size(None), size(0)] == ["", "0.002 us", "", "0 B"]
 
 
+def test_rows_without_a_dealer_have_a_table_of_their_own(tmp_path: Path) -> None:
+    dealt = dict.fromkeys(KEYS) | {
+        "bench": "protocols", "name": "relu", "trust": "dealer", "shape": [10], "dealer_bytes": 57_100_000
+    }  # fmt: skip
+    alone = dealt | {
+        "trust": "two-party", "dealer_bytes": 0, "offline_bytes": 6_160_000, "offline_s": 7.14,
+        "first_offline_s": 8.11, "cpu_s": 13.8, "peak_memory_bytes_rank0": 498_000_000,
+    }  # fmt: skip
+    transfers = alone | {"name": "cot", "items_per_s": 2.26e7, "bits_per_item": 0.474}
+    file = tmp_path / "abacus-cpu.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in (dealt, alone, transfers)))
+    first, second = section(file).split("### protocols, two parties alone")
+    assert "57.1 MB" in first and "OTs/s" not in first
+    assert "dealer" not in second
+    for part in ("7.14 s", "8.11 s", "6.16 MB", "13.8 s", "498 MB", "2.26e+07", "0.47"):
+        assert f"| {part} |" in second
+
+
 def test_gpu_check_runs_its_steps(tmp_path: Path) -> None:
     """On a backend every machine has: one step, its log, and the summary."""
     done = script("gpu-check", str(tmp_path), "--backend", "reference", "--steps", "doctor")
