@@ -12,6 +12,7 @@ from typing import Any
 
 from gpu_ss.ring import Array
 
+CHOICE_ROUNDS = 8  # of ChaCha, for the choices: the code is public and only has to look random
 CHOICES = 10  # blocks of the table that a row of the code adds
 GROUP_ROWS = 128  # rows whose choices are drawn together
 GROUP_BLOCKS = GROUP_ROWS * CHOICES // 16  # keystream blocks of such a group
@@ -50,7 +51,7 @@ class Oblivious(ABC):
         """Leaves, completed as in `tree_level` and in order, plus a sparse code of the table: [Q trees, 2].
 
         Row i = q trees + j adds ten blocks of `table` [2^s, 2]: 1 <= s <= 31. Row first_row + 128 g + 16 m + l
-        takes number 2 e and 2 e + 1 of them from the words m and 8 + m of ChaCha20 under `key`, nonce 0, at
+        takes number 2 e and 2 e + 1 of them from the words m and 8 + m of ChaCha8 under `key`, nonce 0, at
         block 80 (first_row / 128 + g) + 16 e + l, as the upper s bits of the 32-bit word. `key` is public.
         """
 

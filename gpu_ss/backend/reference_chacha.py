@@ -1,4 +1,4 @@
-"""The ChaCha20 block function in NumPy, on many states at once."""
+"""The ChaCha block function in NumPy, on many states at once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ def output_words(state: Array) -> Array:
 
 def chacha20(state: Array) -> Array:
     """The output for states [16, n]."""
+    return chacha(state, 20)
+
+
+def chacha(state: Array, rounds: int) -> Array:
+    """The same with another even number of rounds."""
     x = state.copy()
-    for _ in range(10):
+    for _ in range(rounds // 2):
         for rows in (*_COLUMNS, *_DIAGONALS):
             _quarter_round(x, *rows)
     return x + state

@@ -7,8 +7,8 @@ from typing import cast
 import numpy as np
 
 from gpu_ss.backend.host import HostMemory
-from gpu_ss.backend.oblivious import CHOICES, GROUP_BLOCKS, GROUP_ROWS
-from gpu_ss.backend.reference_chacha import chacha20, output_words
+from gpu_ss.backend.oblivious import CHOICE_ROUNDS, CHOICES, GROUP_BLOCKS, GROUP_ROWS
+from gpu_ss.backend.reference_chacha import chacha, output_words
 from gpu_ss.ring import Array
 
 _SHORT_KEY = np.frombuffer(b"expand 16-byte k", "<u4")
@@ -78,6 +78,6 @@ def _choices(key: bytes, first_group: int, groups: int, size: int) -> Array:
     state[:4] = _LONG_KEY[:, None]
     state[4:12] = np.frombuffer(key, "<u4")[:, None]
     state[12:14] = block & np.uint64(0xFFFFFFFF), block >> np.uint64(32)
-    drawn = chacha20(state).astype(np.uint64) >> np.uint64(32 - (size.bit_length() - 1))
+    drawn = chacha(state, CHOICE_ROUNDS).astype(np.uint64) >> np.uint64(32 - (size.bit_length() - 1))
     parts = drawn.reshape(2, 8, groups, CHOICES // 2, _ROWS)  # [half, m, group, e, l]
     return np.ascontiguousarray(parts.transpose(2, 1, 4, 3, 0)).reshape(groups * GROUP_ROWS, CHOICES)

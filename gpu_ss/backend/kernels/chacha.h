@@ -1,4 +1,4 @@
-// The ChaCha20 block function (D. J. Bernstein, 2008) on lanes: 16 state words in, 16 words of keystream out.
+// The ChaCha block function (D. J. Bernstein, 2008) with an even number of rounds, on lanes: 16 state words in, 16 words of keystream out.
 #pragma once
 #include "lanes.h"
 
@@ -11,12 +11,14 @@ template <class V> FN void quarter_round(V& a, V& b, V& c, V& d) {
   c += d, b = rotl(b ^ c, 7);
 }
 
-template <class V> FN void chacha20(const V* s, V* x) {
+template <int ROUNDS, class V> FN void chacha(const V* s, V* x) {
   UNROLL for (int k = 0; k < 16; k++) x[k] = s[k];
-  for (int r = 0; r < 10; r++) {
+  for (int r = 0; r < ROUNDS / 2; r++) {
     UNROLL for (int k = 0; k < 4; k++) quarter_round(x[k], x[4 + k], x[8 + k], x[12 + k]);
     UNROLL for (int k = 0; k < 4; k++)
       quarter_round(x[k], x[4 + (k + 1) % 4], x[8 + (k + 2) % 4], x[12 + (k + 3) % 4]);
   }
   UNROLL for (int k = 0; k < 16; k++) x[k] += s[k];
 }
+
+template <class V> FN void chacha20(const V* s, V* x) { chacha<20>(s, x); }

@@ -6,6 +6,7 @@
 
 #define CHOICES 10
 #define GROUP_ROWS 128
+#define CHOICE_ROUNDS 8  // of ChaCha: the code is public, it only has to look random
 #define LANE_ROWS 16  // rows of a group that share their word numbers
 
 FN void choice_state(v32* s, const u64* key, u64 block, v32 lane) {
@@ -42,7 +43,7 @@ FN void encode_lane(i64 i, const u64* table, const u64* leaves, const u64* fixes
   for (int g = 0; g < CHOICES / 2; g++) {
     v32 s[16], x[16];
     choice_state(s, key, block + LANE_ROWS * g, 0);
-    chacha20(s, x);
+    chacha<CHOICE_ROUNDS>(s, x);
     UNROLL for (int k = 0; k < 16; k++) {
       u64 add_lo, add_hi;
       load_blocks(table + 2 * (u64)(x[k] >> shift), &add_lo, &add_hi);
@@ -63,7 +64,7 @@ FN void choose_group(u32* choices, const u64* key, u64 first_block, int shift) {
       v32 s[16], x[16], lane;
       for (int k = 0; k < LANES32; k++) lane[k] = k;
       choice_state(s, key, first_block + LANE_ROWS * g + l, lane);
-      chacha20(s, x);
+      chacha<CHOICE_ROUNDS>(s, x);
       for (int k = 0; k < 16; k++) {
         u32* to = choices + (2 * g + k / 8) * GROUP_ROWS + k % 8 * LANE_ROWS + l;
         v32 choice = x[k] >> shift;

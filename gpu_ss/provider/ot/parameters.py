@@ -9,7 +9,7 @@ attacks of Briaud and Oygarden (EUROCRYPT 2023) and their successor (ePrint 2025
 it gets easier with more samples, so t is the largest that this k admits. The set replaces emp-ot's earlier
 (10485760, 452000, 1280).
 
-We use t = 1792 = 14 * 128 of the 1900 blocks: an instance with fewer samples of the same kind, which is as hard by
+We use t = 1792 = 56 * 32 of the 1900 blocks: an instance with fewer samples of the same kind, which is as hard by
 reduction (an attacker on ours runs on a part of theirs). tests/gpu_ss/ot/test_parameters.py holds estimates.
 """
 
@@ -21,8 +21,8 @@ TREE_LOG = 13
 #: Eleven binary levels, then a quaternary one: half the cipher calls of thirteen binary ones for 3 blocks more.
 ARITIES = (2,) * 11 + (4,)
 SECRET_LOG = 19
-SLAB_TREES = 128  # trees that are grown together; the layout of rows, so part of the protocol
-SLABS = 14
+SLAB_TREES = 32  # trees that are grown together; the layout of rows, so part of the protocol
+SLABS = 56
 
 SECRET = 1 << SECRET_LOG
 NOISE = SLAB_TREES * SLABS

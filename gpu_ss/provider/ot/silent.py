@@ -17,7 +17,7 @@ it cannot open, and c, masked by a leaf it lacks. That the choice bits A s + e l
 neither s nor e, is the LPN assumption; positions come from choice bits of earlier iterations, so from the same
 assumption. A is drawn from a hash of the base OT messages, to which both contributed.
 
-The work goes in slabs of 128 trees (2^20 outputs, a 59 KB message, and a 32 byte check), so memory stays small, and
+The work goes in slabs of 32 trees (2^18 outputs, a 15 KB message, and a 32 byte check), so memory stays small, and
 nobody waits: the sender streams. 0.47 bits per output in all, start apart: 1.0 MB from the receiver to the sender.
 
 The check compares sums of all outputs of a slab, Y = sum of q_i and Z = sum of t_i = Y + z delta: the sender sends
@@ -69,6 +69,7 @@ class _Silent(CotSource):
     _table: Array
     _path_ots: Array
     _kept: Array
+    _filled = 0
 
     def __init__(self, backend: Backend, channel: Channel) -> None:
         super().__init__(backend, channel)
@@ -87,18 +88,27 @@ class _Silent(CotSource):
         if not self._code_key:
             self._kept, digest = self._extend()
             self._code_key = hashlib.sha256(b"fastlmpi LPN code 1" + digest).digest()
+        out = self._kept[:0]
+        while not len(out):
+            out = self._one_slab()
+        self._over = False
+        return out
+
+    def _one_slab(self) -> Array:
+        """One slab's outputs, less those that the next iteration is made from."""
         slab = self._slab % lpn.SLABS
         if slab == 0:
             self._table = self._kept[: lpn.SECRET]
             self._path_ots = self._kept[lpn.SECRET :].reshape(lpn.SLABS, lpn.SLAB_OTS, 2)
+            self._kept = self.backend.empty((lpn.RESERVE, 2))
+            self._filled = 0
         out = self._grow(self._path_ots[slab])
         self._check(self._sum(out))
         self._slab += 1
-        self._over = False
-        if slab:
-            return out
-        self._kept = out[: lpn.RESERVE]
-        return out[lpn.RESERVE :]
+        keep = min(len(out), lpn.RESERVE - self._filled)
+        self._kept[self._filled : self._filled + keep] = out[:keep]
+        self._filled += keep
+        return out[keep:]
 
     def _masks(self, ots: Array, offset: tuple[int, int]) -> Array:
         """The keys of a slab's tree OTs: [digits, trees, 4]."""

@@ -82,6 +82,6 @@ def test_estimates() -> None:
 def test_an_iteration_feeds_the_next() -> None:
     assert sum(a.bit_length() - 1 for a in lpn.ARITIES) == lpn.TREE_LOG == trees.digits(lpn.ARITIES)
     assert lpn.RESERVE == lpn.SECRET + lpn.TREE_LOG * lpn.NOISE
-    assert lpn.RESERVE <= lpn.SLAB_ROWS
+    assert lpn.RESERVE < lpn.SAMPLES
     sent = lpn.NOISE * lpn.SLAB_BLOCKS * 128 + lpn.SLABS * 8 * (32 + 200)
     assert sent / lpn.OUTPUTS < 0.48
