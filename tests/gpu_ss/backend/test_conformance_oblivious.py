@@ -85,7 +85,7 @@ def block_words(key: bytes, block: int, rounds: int) -> Any:
 
 
 def test_blocks_are_those_of_the_cipher() -> None:
-    """20 rounds as OpenSSL has them; 8 as in draft-strombergson-chacha-test-vectors-01, TC1, a 256-bit key of zeros."""
+    """20 rounds as OpenSSL has them; 8 as in draft-strombergson-chacha-test-vectors-01, TC1, 256-bit key."""
     start = (77).to_bytes(8, "little") + bytes(8)
     stream = Cipher(ChaCha20(KEY, start), mode=None).encryptor().update(bytes(64))
     assert block_words(KEY, 77, 20).astype("<u4").tobytes() == stream
