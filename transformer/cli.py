@@ -115,9 +115,7 @@ def demo(
     text: Texts = None,
     task: TaskName = None,
     backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
-    trust: Annotated[
-        str, typer.Option(help="Who makes the correlations: two-party (client and server alone), or dealer.")
-    ] = "two-party",
+    trust: Trust = None,
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     products: Products = None,
     linear: Linear = None,

@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpu_ss.backend import get_backend
 from net import PeerGone, Program, generate, launch
 from transformer import hf
 from transformer.client import check_texts
 from transformer.programs import run_query
 from transformer.results import Result
 from transformer.settings import Settings, load_settings
+from transformer.terms import TrustMode
 
 TEXTS = (
     "The patient reports chest pain and shortness of breath.",
@@ -29,7 +31,7 @@ def run_demo(
     texts: Sequence[str] | None,
     task: str | None,
     backend: str,
-    trust: str,
+    trust: str | None,
     weights: str,
     products: str | None,
     linear: str | None,
@@ -44,7 +46,7 @@ def run_demo(
         "model": folder,
         "task": task,
         "backend": backend,
-        "trust": trust,
+        "trust": trust or usual_trust(backend, products),
         "weights": weights,
         "products": products,
         "linear": linear,
@@ -56,6 +58,19 @@ def run_demo(
         for role in ("client", "server", "dealer"):
             generate(keys, role)
         return _run(chosen | {"keys": keys}, texts or TEXTS, pad_to, quiet)
+
+
+def usual_trust(backend: str, products: str | None) -> TrustMode:
+    """Two parties alone, unless that would take many minutes: without compiled kernels."""
+    if products == "dealer":
+        return "dealer"
+    if get_backend(backend).name != "reference":
+        return "two-party"
+    sys.stderr.write(
+        "no compiled kernels here, and in NumPy alone two parties make their correlations in many minutes: "
+        "this demo takes a dealer. --trust two-party does without\n"
+    )
+    return "dealer"
 
 
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:

@@ -22,6 +22,7 @@ from net import AuthError, Busy, NetError, PeerGone, RemoteError, generate, hand
 from tests.support.models import add_pooling, make_model
 from tests.support.parties import CLI, Parties, alive, parties
 from transformer.client import Client, load_tokenizer, tokenize
+from transformer.demo import usual_trust
 from transformer.model import PrivateModel
 from transformer.session import agreement
 from transformer.terms import Terms
@@ -291,6 +292,14 @@ def test_the_demo_command(model: Path, tmp_path: Path, trust: str) -> None:
     result = json.loads(file.read_text())
     assert result["trust"] == trust
     assert min(result["cosine"]) > 0.9999
+
+
+def test_who_is_trusted_in_the_demo_if_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usual_trust("cpu", None) == "two-party"
+    assert usual_trust("cpu", "dealer") == "dealer"
+    assert capsys.readouterr().err == ""
+    assert usual_trust("reference", None) == "dealer"
+    assert "--trust two-party" in capsys.readouterr().err
 
 
 def test_wrong_options_are_explained(model: Path) -> None:
