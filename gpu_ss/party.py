@@ -27,7 +27,7 @@ from gpu_ss.cost import Cost
 from gpu_ss.economy import Economy
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
-from gpu_ss.ring import Array, Ring, wire_bytes
+from gpu_ss.ring import Array, Ring, lead_of, wire_bytes
 from gpu_ss.values import AShare, BShare
 from net.channel import Channel
 
@@ -177,7 +177,7 @@ class Party:
     @property
     def lead(self) -> np.uint64:
         """All ones at rank 0, zero at rank 1: the party that adds public terms."""
-        return np.uint64(0xFFFFFFFFFFFFFFFF if self.rank == 0 else 0)
+        return lead_of(self.rank)
 
     @property
     def economy(self) -> Economy:

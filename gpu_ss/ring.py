@@ -50,6 +50,11 @@ class Ring:
         return (words << np.uint64(shift)).view(np.int64) >> shift
 
 
+def lead_of(rank: int) -> np.uint64:
+    """All ones at rank 0, zero at rank 1: a party's XOR share of public ones, and what it keeps of public words."""
+    return np.uint64(0) if rank else ~np.uint64(0)
+
+
 def word_count(elements: int, bits: int) -> int:
     """Words that `elements` values of `bits` bits fill when packed without gaps."""
     return -(-elements * bits // WORD)

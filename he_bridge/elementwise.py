@@ -1,7 +1,7 @@
 """Products element by element of masks, as few and as cheap requests to the engines as they need.
 
-A correlation is a generator that asks for products and is told this party's shares of them (`Asking`). The requests
-of all correlations of a turn are answered together, in full blocks: `answer`. What a product costs depends on who
+A correlation is a generator that asks for products and is told this party's shares of them (`provider.jobs`). The
+requests of all correlations of a turn are answered together, in full blocks. What a product costs depends on who
 knows its factors:
 
     both shared          two cross terms, both of the client's shares travel
@@ -14,15 +14,18 @@ Rings are widened to 32, 48 or 64 bits, so that blocks are full; bits above a ri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.jobs import Job, Work, run
 from gpu_ss.provider.made import Batch
 from gpu_ss.provider.specs.arithmetic import ColumnProduct, Powers, Product, RowProduct, RowSquareSum
 from gpu_ss.ring import Array
-from he_bridge.pace import Work
+from he_bridge.pace import Work as Pace
 from he_bridge.products import Products
 
 #: Squares that are summed before a reply: a sixteenth of the replies, four bits of the margins.
@@ -48,27 +51,25 @@ class Factor:
 class Request:
     """Sums of products of shares a, b [pairs, n] (b None: squares); or, `crossed`, products of a [1, n] of each."""
 
+    bits: int
     a: Array
     b: Array | None = None
     crossed: bool = False
 
     @property
-    def kind(self) -> tuple[bool, bool, int]:
+    def kind(self) -> tuple[bool, bool, int, int]:
         """Requests of one kind can be answered together."""
-        return self.crossed, self.b is None, len(self.a)
-
-
-#: Asks for products and is told this party's share of each [n]; returns that of the correlation.
-Asking = Generator[Request, Array, Array]
+        return self.crossed, self.b is None, len(self.a), self.bits
 
 
 @dataclass(frozen=True, slots=True)
 class Kitchen:
-    """What a correlation is made from."""
+    """What a correlation is made from, in rings of `bits`."""
 
     rank: int
     backend: Backend
     batch: Batch
+    bits: int
 
     def factor(self, number: int) -> Factor:
         """A mask of the batch, flat."""
@@ -76,29 +77,34 @@ class Kitchen:
         (out,) = self.batch.specs[number].outputs()
         return Factor(None if part is None else part.reshape(-1), out.owner)
 
-    def square(self, a: Factor, size: int) -> Asking:
+    def asked(self, a: Array, b: Array | None = None, crossed: bool = False) -> Work[Array]:
+        """This party's share of what a request is for: [n]."""
+        (found,) = yield [Request(self.bits, a, b, crossed)]
+        return found
+
+    def square(self, a: Factor, size: int) -> Work[Array]:
         """a a."""
         if a.owner is None:
-            return (yield Request(a.part[None]))  # type: ignore[index]
+            return (yield from self.asked(a.part[None]))  # type: ignore[index]
         return self.backend.zeros((size,)) if a.part is None else a.part * a.part
 
-    def times(self, a: Factor, b: Factor, size: int) -> Asking:
+    def times(self, a: Factor, b: Factor, size: int) -> Work[Array]:
         """a b."""
         if a.owner is None and b.owner is None:
-            return (yield Request(a.part[None], b.part[None]))  # type: ignore[index]
+            return (yield from self.asked(a.part[None], b.part[None]))  # type: ignore[index]
         local = self.backend.zeros((size,)) if a.part is None or b.part is None else a.part * b.part
         if a.owner == b.owner:
             return local
         clients, servers = (a, b) if a.owner == 0 or b.owner == 1 else (b, a)
         own = clients.part if self.rank == 0 else servers.part
-        return local + (yield Request(own[None], crossed=True))  # type: ignore[index]
+        return local + (yield from self.asked(own[None], crossed=True))  # type: ignore[index]
 
 
-def _product(kitchen: Kitchen, spec: Product) -> Asking:
+def _product(kitchen: Kitchen, spec: Product) -> Work[Array]:
     return (yield from kitchen.times(kitchen.factor(spec.a), kitchen.factor(spec.b), spec.n))
 
 
-def _powers(kitchen: Kitchen, spec: Powers) -> Asking:
+def _powers(kitchen: Kitchen, spec: Powers) -> Work[Array]:
     a = kitchen.factor(spec.a)
     powers = [a]
     for k in range(2, spec.degree + 1):
@@ -113,7 +119,7 @@ def _powers(kitchen: Kitchen, spec: Powers) -> Asking:
     return kitchen.backend.xp.stack([zeros if power.part is None else power.part for power in powers[1:]])
 
 
-def _row_square_sum(kitchen: Kitchen, spec: RowSquareSum) -> Asking:
+def _row_square_sum(kitchen: Kitchen, spec: RowSquareSum) -> Work[Array]:
     """Squares of `PAIRS` places of a row are summed in one slot."""
     backend, rows, n = kitchen.backend, spec.rows, spec.n
     a = kitchen.factor(spec.a)
@@ -125,21 +131,21 @@ def _row_square_sum(kitchen: Kitchen, spec: RowSquareSum) -> Asking:
     padded = backend.zeros((rows, slots * pairs))
     padded[:, :n] = a.part.reshape(rows, n)  # type: ignore[union-attr]
     spread = backend.xp.ascontiguousarray(padded.reshape(rows * slots, pairs).T)
-    sums = yield Request(spread)
+    sums = yield from kitchen.asked(spread)
     return sums.reshape(rows, slots).sum(axis=1)
 
 
-def _row_product(kitchen: Kitchen, spec: RowProduct) -> Asking:
+def _row_product(kitchen: Kitchen, spec: RowProduct) -> Work[Array]:
     factors = kitchen.factor(spec.b).map(lambda b: kitchen.backend.xp.repeat(b, spec.n))
     return (yield from kitchen.times(kitchen.factor(spec.a), factors, spec.rows * spec.n))
 
 
-def _column_product(kitchen: Kitchen, spec: ColumnProduct) -> Asking:
+def _column_product(kitchen: Kitchen, spec: ColumnProduct) -> Work[Array]:
     factors = kitchen.factor(spec.b).map(lambda b: kitchen.backend.xp.tile(b, spec.rows))
     return (yield from kitchen.times(kitchen.factor(spec.a), factors, spec.rows * spec.n))
 
 
-_RECIPES: dict[type[Correlation], Callable[..., Asking]] = {
+_RECIPES: dict[type[Correlation], Callable[..., Work[Array]]] = {
     Product: _product,
     Powers: _powers,
     RowSquareSum: _row_square_sum,
@@ -150,52 +156,27 @@ _RECIPES: dict[type[Correlation], Callable[..., Asking]] = {
 KINDS: tuple[type[Correlation], ...] = tuple(_RECIPES)
 
 
-def make(
-    kitchen: Kitchen, specs: Mapping[int, Correlation], products: Products, work: Work
-) -> dict[int, Array]:
-    """This party's shares of all correlations; those that need the result of another ask in the next turn."""
-    asking = {number: _RECIPES[type(spec)](kitchen, spec) for number, spec in specs.items()}
-    made: dict[int, Array] = {}
-    answers: dict[int, Array | None] = dict.fromkeys(asking)
-    while asking:
-        requests: dict[int, Request] = {}
-        for number, generator in list(asking.items()):
-            try:
-                requests[number] = generator.send(answers[number])
-            except StopIteration as finished:
-                made[number] = finished.value
-                del asking[number]
-        answers = dict(_answered(kitchen.backend, requests, specs, products, work))
-    return made
+def make(rank: int, backend: Backend, batch: Batch, products: Products, work: Pace) -> dict[int, Array]:
+    """This party's shares of all correlations of KINDS that are wanted."""
+    jobs = {
+        number: Job(_RECIPES[type(spec)](Kitchen(rank, backend, batch, ring_of(spec)), spec))
+        for number, spec in batch.of(KINDS).items()
+    }
+    run(jobs.values(), partial(_answered, backend, products, work))
+    return {number: job.result for number, job in jobs.items()}
 
 
-def _answered(
-    backend: Backend,
-    requests: Mapping[int, Request],
-    specs: Mapping[int, Correlation],
-    products: Products,
-    work: Work,
-) -> dict[int, Array | None]:
-    """Requests of one kind and ring are one stream of blocks."""
-    groups: dict[tuple[tuple[bool, bool, int], int], list[int]] = {}
-    for number, request in requests.items():
-        groups.setdefault((request.kind, ring_of(specs[number])), []).append(number)
-    answers: dict[int, Array | None] = {}
-    for (_, bits), numbers in groups.items():
-        chosen = [requests[number] for number in numbers]
-        show = work.part(sum(request.a.size for request in chosen) * _ELEMENT_NS)
-        a = _joined(backend, [request.a for request in chosen])
-        if chosen[0].crossed:
-            c = products.crossed(a[0], bits, show)
-        else:
-            squares = chosen[0].b is None
-            b = None if squares else _joined(backend, [request.b for request in chosen])
-            c = products.inner_products(a, b, bits, show)
-        start = 0
-        for number, request in zip(numbers, chosen, strict=True):
-            answers[number] = c[start : start + request.a.shape[1]]
-            start += int(request.a.shape[1])
-    return answers
+def _answered(backend: Backend, products: Products, work: Pace, requests: Sequence[Request]) -> list[Array]:
+    """Requests of one kind are one stream of blocks."""
+    first, show = requests[0], work.part(sum(request.a.size for request in requests) * _ELEMENT_NS)
+    a = _joined(backend, [request.a for request in requests])
+    if first.crossed:
+        c = products.crossed(a[0], first.bits, show)
+    else:
+        b = None if first.b is None else _joined(backend, [request.b for request in requests])
+        c = products.inner_products(a, b, first.bits, show)
+    ends = accumulate((int(request.a.shape[1]) for request in requests), initial=0)
+    return [c[start:end] for start, end in pairwise(ends)]
 
 
 def _joined(backend: Backend, parts: list[Array | None]) -> Array:

@@ -61,9 +61,23 @@ class Layer:
     digest: bytes
     diagonals: int = 0
 
+    @staticmethod
+    def of(weights: NDArray[np.int64], digest_key: bytes | None, diagonals: int) -> Layer:
+        """That of a matrix. The digest is keyed, so it confirms no guess; without a key it is a new one."""
+        key = fresh_key() if digest_key is None else digest_key
+        digest = hashlib.blake2b(weights.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
+        return Layer(weights.shape[0], weights.shape[1], digest, diagonals)
+
     def shape(self, rows: int) -> Shape:
         """Of a product with that many rows."""
         return Shape(1, rows, self.inputs, self.outputs, self.diagonals)
+
+
+def signed_integers(weights: NDArray[Any]) -> NDArray[np.int64]:
+    """The same numbers as little-endian words. Raises ParameterError for other kinds of numbers."""
+    if weights.dtype.kind not in "iu" or weights.dtype == np.uint64:
+        raise ParameterError(f"weights must be signed integers, not {weights.dtype}")
+    return np.ascontiguousarray(weights, "<i8")
 
 
 class Weights:
@@ -81,13 +95,9 @@ class Weights:
         digest_key: bytes | None = None,
         diagonals: int = 0,
     ) -> None:
-        if weights.dtype.kind not in "iu" or weights.dtype == np.uint64:
-            raise ParameterError(f"weights must be signed integers, not {weights.dtype}")
-        integers = np.ascontiguousarray(weights, "<i8")
+        integers = signed_integers(weights)
         self.margins: Margins = check_weights(params, integers)
-        key = fresh_key() if digest_key is None else digest_key
-        digest = hashlib.blake2b(integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
-        self.layer = Layer(integers.shape[0], integers.shape[1], digest, diagonals)
+        self.layer = Layer.of(integers, digest_key, diagonals)
         self.largest = largest_magnitude(integers)
         self.transposed = backend.asarray(np.ascontiguousarray(integers.T, np.float64))
 

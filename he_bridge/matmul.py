@@ -121,7 +121,6 @@ class _Party(ABC):
             for layout in layouts:
                 self._end.ready(layout)
 
-    @abstractmethod
     def multiply(
         self,
         a: Array,
@@ -130,7 +129,31 @@ class _Party(ABC):
         terms: Terms = BOTH,
         progress: Progress = silent,
     ) -> Array:
-        """This party's share of A B modulo 2^bits, [batch, m, n]; of `terms` alone if others are zero."""
+        """This party's share of A B modulo 2^bits, [batch, m, n]; of `terms` alone if others are zero.
+
+        Raises NetError, ParameterError.
+        """
+        shape, ring = self._begin(a, b, bits)
+        out = self._end.ring.backend.matmul(a, b)
+        every = _parts(self._params, shape, self._byte_ns)
+        step = _steps(progress, every, terms)
+        for some, layouts in every:
+            crossed = self._crossed(a[some], b[some].transpose(0, 2, 1), layouts, ring, terms, step)
+            for k, cross in zip(terms, crossed, strict=True):
+                out[some] += cross.transpose(0, 2, 1) if k == TURNED else cross
+        return ring.reduce(out)
+
+    @abstractmethod
+    def _crossed(
+        self,
+        a: Array,
+        turned_b: Array,
+        layouts: tuple[Layout, Layout],
+        ring: Ring,
+        terms: Terms,
+        step: Callable[[], None],
+    ) -> Iterator[Array]:
+        """This party's share of each cross term: A0 B1 [batch, m, n], and B0^T A1^T [batch, n, m]."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._params.name}, <hidden>)"
@@ -162,26 +185,20 @@ class MatrixProductClient(_Party):
         super().__init__(params, byte_ns)
         self._end = Owner(backend, channel, params)
 
-    def multiply(
+    def _crossed(
         self,
         a: Array,
-        b: Array,
-        bits: int | None = None,
-        terms: Terms = BOTH,
-        progress: Progress = silent,
-    ) -> Array:
-        """This party's share of A B modulo 2^bits, [batch, m, n]. Raises NetError, ParameterError."""
-        shape, ring = self._begin(a, b, bits)
-        out = self._end.ring.backend.matmul(a, b)
-        every = _parts(self._params, shape, self._byte_ns)
-        step = _steps(progress, every, terms)
-        for some, layouts in every:
-            operands = (ring.reduce(a[some]), ring.reduce(b[some].transpose(0, 2, 1)))
-            turns = [self._end.offer(layouts[k], _tag(k, ring), operands[k], k == terms[0]) for k in terms]
-            for k, turn in zip(terms, turns, strict=True):
-                cross = self._end.finish(layouts[k], _tag(k, ring), turn, step, k == terms[0])
-                out[some] += cross.transpose(0, 2, 1) if k == TURNED else cross
-        return ring.reduce(out)
+        turned_b: Array,
+        layouts: tuple[Layout, Layout],
+        ring: Ring,
+        terms: Terms,
+        step: Callable[[], None],
+    ) -> Iterator[Array]:
+        """Everything is offered before the first reply is awaited."""
+        operands = ring.reduce(a), ring.reduce(turned_b)
+        turns = [self._end.offer(layouts[k], _tag(k, ring), operands[k], k == terms[0]) for k in terms]
+        for k, turn in zip(terms, turns, strict=True):
+            yield self._end.finish(layouts[k], _tag(k, ring), turn, step, k == terms[0])
 
 
 class MatrixProductServer(_Party):
@@ -195,26 +212,19 @@ class MatrixProductServer(_Party):
         super().__init__(params, byte_ns)
         self._end = Evaluator(backend, channel, params)
 
-    def multiply(
+    def _crossed(
         self,
         a: Array,
-        b: Array,
-        bits: int | None = None,
-        terms: Terms = BOTH,
-        progress: Progress = silent,
-    ) -> Array:
-        """This party's share of A B modulo 2^bits, [batch, m, n]. Raises NetError, ParameterError."""
-        shape, ring = self._begin(a, b, bits)
-        out = self._end.ring.backend.matmul(a, b)
-        every = _parts(self._params, shape, self._byte_ns)
-        step = _steps(progress, every, terms)
-        for some, layouts in every:
-            operands = (b[some], a[some].transpose(0, 2, 1))
-            for k in terms:
-                operand = self._operand(layouts[k], operands[k], ring)
-                masks = self._end.answer(layouts[k], _tag(k, ring), operand, step, k == terms[0])
-                out[some] -= masks.transpose(0, 2, 1) if k == TURNED else masks
-        return ring.reduce(out)
+        turned_b: Array,
+        layouts: tuple[Layout, Layout],
+        ring: Ring,
+        terms: Terms,
+        step: Callable[[], None],
+    ) -> Iterator[Array]:
+        operands = turned_b.transpose(0, 2, 1), a.transpose(0, 2, 1)
+        for k in terms:
+            operand = self._operand(layouts[k], operands[k], ring)
+            yield np.uint64(0) - self._end.answer(layouts[k], _tag(k, ring), operand, step, k == terms[0])
 
     def _operand(self, layout: Layout, w: Array, ring: Ring) -> Operand:
         backend, unused = self._end.ring.backend, np.uint64(64 - ring.bits)

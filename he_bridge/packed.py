@@ -20,7 +20,6 @@ protocol: a client with crafted keys or ciphertexts is not stopped here.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -29,16 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.prg import fresh_key
 from gpu_ss.ring import Array
 from he_bridge import packing
 from he_bridge.errors import ParameterError
 from he_bridge.evaluation import Evaluator, Owner, reply_spans, spans
-from he_bridge.linear import Layer
+from he_bridge.linear import Layer, signed_integers
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
 from he_bridge.params import ParameterSet, check
-from he_bridge.wire import DIGEST_BYTES
 from net import Channel
 
 #: What a byte on the wire costs in nanoseconds when a layout is chosen: 25 Mbit/s, an uplink.
@@ -62,17 +59,13 @@ class PackedWeights:
         diagonals: int = 0,
     ) -> None:
         check(params)
-        if weights.dtype.kind not in "iu" or weights.dtype == np.uint64:
-            raise ParameterError(f"weights must be signed integers, not {weights.dtype}")
+        integers = signed_integers(weights)
         if weights.ndim != 2 or 0 in weights.shape:
             raise ParameterError(
                 f"weights must be a matrix [inputs, outputs] that is not empty, not {weights.shape}"
             )
-        integers = np.ascontiguousarray(weights, "<i8")
         _check_diagonals(integers, diagonals)
-        key = fresh_key() if digest_key is None else digest_key
-        digest = hashlib.blake2b(integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
-        self.layer = Layer(integers.shape[0], integers.shape[1], digest, diagonals)
+        self.layer = Layer.of(integers, digest_key, diagonals)
         self.words = backend.asarray(integers.view(np.uint64))
         self.params = params
         self._squares = (integers.astype(np.float64) ** 2).sum(axis=0)

@@ -9,12 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.ot import prices
+from gpu_ss.provider.ot.maker import takes
 from gpu_ss.provider.specs.arithmetic import MatmulProduct, Powers, RowSquareSum, WeightProduct
 from he_bridge import choice, slot_sets
 from he_bridge.elementwise import PAIRS, ring_of
 from he_bridge.packing import Shape
 from he_bridge.products import shape_of
+from he_bridge.provider import HANDLED, OT_BITS
 from he_bridge.traffic import matrices
+
+
+def bytes_by_way(specs: Iterable[Correlation], alone: bool) -> dict[str, float]:
+    """Bytes to make what `provider` makes of these: by encryption (`he`), and for parties alone by OT (`ot`)."""
+    ways: dict[str, list[Correlation]] = {"he": [], "ot": []}
+    for spec in specs:
+        if alone and takes(spec, OT_BITS):
+            ways["ot"].append(spec)
+        elif isinstance(spec, HANDLED):
+            ways["he"].append(spec)
+    return {"he": made_bytes(ways["he"]), "ot": prices.made_bytes(ways["ot"])}
 
 
 def made_bytes(specs: Iterable[Correlation]) -> float:

@@ -13,7 +13,7 @@ same point, and stays for the session.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ from he_bridge.packing import Shape
 from he_bridge.params import ParameterSet
 from he_bridge.slot_sets import TripleParams
 from he_bridge.slots import TripleClient, TripleServer
+from he_bridge.tenseal_io import Words
 from he_bridge.tenseal_linear import ScalarWeights, SealRowBatchClient, SealRowBatchServer
 from he_bridge.wire import DIGEST_BYTES
 from net import Channel
@@ -133,26 +134,30 @@ class Products(ABC):
 
     def inner_products(self, a: Array, b: Array | None, bits: int, progress: Progress = silent) -> Array:
         """Shares of sum_j a_j b_j for shared a, b [pairs, n]; of squares without b. [n]."""
-        every = _slot_calls(a.shape[1])
-        work = Work(progress, _PIECE * len(every))
-        parts = []
-        for some in every:
+
+        def call(some: slice, show: Progress) -> Words:
             left, right = a[:, some], None if b is None else b[:, some]
             engine = self._slot_engine(slot_sets.choose(left.shape[1], len(a), bits))
             host = self._backend.to_host(left), None if right is None else self._backend.to_host(right)
-            parts.append(engine.inner_products(*host, bits, work.part(_PIECE)))
-        return self._backend.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            return engine.inner_products(*host, bits, show)
+
+        return self._in_calls(call, a.shape[1], progress)
 
     def crossed(self, own: Array, bits: int, progress: Progress = silent) -> Array:
         """Shares of u v for u [n] at the client and v [n] at the server, each its `own`. [n]."""
-        every = _slot_calls(int(own.size))
-        work = Work(progress, _PIECE * len(every))
-        parts = []
-        for some in every:
+
+        def call(some: slice, show: Progress) -> Words:
             words = self._backend.to_host(own[some])
             engine = self._slot_engine(slot_sets.choose(int(words.size), 1, bits))
-            parts.append(engine.crossed(words, bits, work.part(_PIECE)))
-        return self._backend.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            return engine.crossed(words, bits, show)
+
+        return self._in_calls(call, int(own.size), progress)
+
+    def _in_calls(self, call: Callable[[slice, Progress], Words], n: int, progress: Progress) -> Array:
+        """Consecutive elements, as many at a time as one call of the slots hides and memory bears."""
+        every = [slice(start, min(n, start + _SLOT_CALL)) for start in range(0, n, _SLOT_CALL)]
+        work = Work(progress, _PIECE * len(every))
+        return self._backend.asarray(np.concatenate([call(some, work.part(_PIECE)) for some in every]))
 
     def _slot_engine(self, params: TripleParams) -> TripleClient | TripleServer:
         """TenSEAL computes on the CPU."""
@@ -285,11 +290,6 @@ class ServerProducts(Products):
 
     def _new_slots(self, params: TripleParams) -> TripleServer:
         return TripleServer(self._channel, params)
-
-
-def _slot_calls(n: int) -> list[slice]:
-    """Consecutive elements, as many as one call of the slots hides and memory bears."""
-    return [slice(start, min(n, start + _SLOT_CALL)) for start in range(0, n, _SLOT_CALL)]
 
 
 def pieces(shape: Shape, bits: int) -> list[Shape]:

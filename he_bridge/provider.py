@@ -58,7 +58,7 @@ class ProductMaker(Maker):
 
     def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
         """Progress is shown in microseconds of the expected time, also within long products."""
-        groups, matrices = _by_mask(batch), _of_matrices(batch)
+        groups, matrices = _by_mask(batch), batch.of((MatmulProduct,))
         elements = batch.of(elementwise.KINDS)
         cost = sum((self._weights_ns(group) for group in groups), 0.0)
         cost += sum(self._matrices_ns(spec, batch) for spec in matrices.values())
@@ -68,8 +68,7 @@ class ProductMaker(Maker):
             made |= self._by_weights(group, batch, work.part(self._weights_ns(group)))
         for number, spec in matrices.items():
             made[number] = [self._matrices(spec, batch, work.part(self._matrices_ns(spec, batch)))]
-        kitchen = elementwise.Kitchen(self._rank, self._backend, batch)
-        for number, words in elementwise.make(kitchen, elements, self._products, work).items():
+        for number, words in elementwise.make(self._rank, self._backend, batch, self._products, work).items():
             (out,) = elements[number].outputs()
             made[number] = [words.reshape(out.shape)]
         work.finish()
@@ -77,14 +76,13 @@ class ProductMaker(Maker):
 
     def _prepared(self, batch: Batch) -> dict[int, Arrays]:
         """Keys for the products that will be computed directly; they have no arrays."""
-        made: dict[int, Arrays] = {}
-        for number, spec in batch.of((DirectAffine, DirectMatmul)).items():
+        chosen = batch.of((Direct,))
+        for spec in chosen.values():
             if isinstance(spec, DirectAffine):
                 self._products.ready_weights(spec.rows, spec.weights, spec.bits)
             elif isinstance(spec, DirectMatmul):
                 self._products.ready_matrices(Shape(spec.batch, spec.m, spec.k, spec.n), spec.bits)
-            made[number] = ()
-        return made
+        return dict.fromkeys(chosen, ())
 
     def _by_weights(
         self, group: dict[int, WeightProduct], batch: Batch, progress: Progress
@@ -160,14 +158,8 @@ def _by_mask(batch: Batch) -> list[dict[int, WeightProduct]]:
     """Products with weights by number, those of one mask together."""
     groups: dict[int, dict[int, WeightProduct]] = {}
     for number, spec in batch.of((WeightProduct,)).items():
-        if isinstance(spec, WeightProduct):
-            groups.setdefault(spec.a, {})[number] = spec
+        groups.setdefault(spec.a, {})[number] = spec
     return list(groups.values())
-
-
-def _of_matrices(batch: Batch) -> dict[int, MatmulProduct]:
-    found = batch.of((MatmulProduct,))
-    return {number: spec for number, spec in found.items() if isinstance(spec, MatmulProduct)}
 
 
 def _matmul(spec: MatmulProduct, batch: Batch) -> tuple[Shape, Terms]:

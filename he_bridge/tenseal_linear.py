@@ -28,7 +28,6 @@ Source: as `linear`; noise: see `tenseal_bfv`; remainders: see `slots`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from collections.abc import Callable
@@ -51,7 +50,6 @@ from he_bridge.tenseal_bfv import (
     send_keys,
 )
 from he_bridge.tenseal_io import Words, batching_primes
-from he_bridge.wire import DIGEST_BYTES
 from net.channel import Channel
 
 Integers = npt.NDArray[np.int64]
@@ -99,9 +97,7 @@ class ScalarWeights:
             outputs *= _PRIMES
         self.margins: Margins = params.check(float(l1), float(l2), outputs)
         self.integers = np.ascontiguousarray(weights)
-        key = os_words((4,)).tobytes() if digest_key is None else digest_key
-        digest = hashlib.blake2b(self.integers.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
-        self.layer = Layer(weights.shape[0], weights.shape[1], digest, diagonals)
+        self.layer = Layer.of(self.integers, digest_key, diagonals)
         self.bits = bits
 
     def __repr__(self) -> str:

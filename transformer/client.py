@@ -20,7 +20,7 @@ from net import ProtocolError, handshake
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
 from transformer.inference import Request, Tokens, infer
-from transformer.model import MEMORY_LIMIT, ModelCard, PrivateModel, check_memory, check_request, plan_for
+from transformer.model import MEMORY_LIMIT, ModelCard, PrivateModel, check_request, plan_within
 from transformer.session import (
     AskStock,
     Clock,
@@ -122,7 +122,7 @@ class Client:
         Raises StoreError if there is no store at one side, or no room.
         """
         check_request(request, self.card)
-        check_memory(plan_for(self.card, request), self._memory_limit)
+        plan_within(self.card, request, self._memory_limit)
         stock = self.stock
         ask_for(self._server, Prepare(kind="prepare", batch=request.batch, length=request.length))
         with self._server.traffic.phase("prepare"):
@@ -148,10 +148,9 @@ class Client:
         check_tokens(tokens, self.card)
         party, channel, clock = self._party, self._server, Clock()
         before = channel.traffic.report()
-        found = plan_for(self.card, request)
-        check_memory(found, self._memory_limit)
+        planned = plan_within(self.card, request, self._memory_limit)
         ask_for(channel, Query(batch=request.batch, length=request.length, stored=self._stock is not None))
-        plan = found.query.moved(party.provider.taken)
+        plan = planned.query.moved(party.provider.taken)
         with clock.phase(channel, "offline"):
             stored = self._stock is not None and self._stock.take_up(request, plan, self._offline)
             if not stored:

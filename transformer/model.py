@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,7 +58,7 @@ class InferencePlan:
         """What the dealer sends to the server for the query."""
         return self.query.offline_bytes_without(self.terms.not_dealt)
 
-    @property
+    @cached_property
     def held_bytes(self) -> int:
         """Memory that the query's correlations take at each party until they are used; a dealer's are streamed."""
         if self.terms.trust == "dealer":
@@ -73,7 +73,7 @@ class InferencePlan:
 
     def summary(self) -> dict[str, object]:
         """The figures people ask for."""
-        client, server = self.query.sent
+        (client, server), made = self.query.sent, self.made_bytes
         return {
             "batch": self.request.batch,
             "length": self.request.length,
@@ -83,8 +83,8 @@ class InferencePlan:
             "online_bytes_server": server,
             "dealer_bytes": self.dealer_bytes,
             "memory_bytes": self.held_bytes,
-            "encryption_bytes": self.made_bytes["he"],
-            "transfer_bytes": self.made_bytes["ot"],
+            "encryption_bytes": made["he"],
+            "transfer_bytes": made["ot"],
             "setup_bytes": sum(self.setup.sent),
         }
 
@@ -143,14 +143,16 @@ def check_request(request: Request, card: ModelCard) -> None:
         raise InputError(f"a query has at most {MAX_TOKENS} tokens; send smaller batches")
 
 
-def check_memory(plan: InferencePlan, limit_bytes: int) -> None:
-    """Raises InputError unless a query's correlations fit in memory."""
+def plan_within(card: ModelCard, request: Request, limit_bytes: int) -> InferencePlan:
+    """The plan of a query. Raises InputError unless its correlations fit in memory."""
+    plan = plan_for(card, request)
     if plan.held_bytes > limit_bytes:
         raise InputError(
             f"the correlations of a query of {plan.request.batch} x {plan.request.length} tokens take "
             f"{plan.held_bytes / 1e9:.1f} GB of memory at each party, and the limit (memory_limit_mb) is "
             f"{limit_bytes / 1e9:.1f} GB; send smaller batches"
         )
+    return plan
 
 
 @lru_cache(maxsize=32)

@@ -17,9 +17,9 @@ from transformer.model import (
     InferencePlan,
     ModelCard,
     PrivateModel,
-    check_memory,
     check_request,
     plan_for,
+    plan_within,
 )
 from transformer.session import (
     AskStock,
@@ -149,9 +149,7 @@ class _Session:
     def _plan(self, request: Request) -> InferencePlan:
         """The plan of a query that this model and this machine accept."""
         check_request(request, self._card)
-        found = plan_for(self._card, request)
-        check_memory(found, self._memory_limit)
-        return found
+        return plan_within(self._card, request, self._memory_limit)
 
     def _known_stock(self) -> Stock:
         if self._stock is None:

@@ -85,17 +85,9 @@ class Terms(BaseModel):
         """
         if self.products == "dealer":
             return {"he": 0.0, "ot": 0.0}
-        from gpu_ss.provider.ot import prices as ot
-        from he_bridge import prices as he
-        from he_bridge.provider import HANDLED, OT_BITS
+        from he_bridge.prices import bytes_by_way
 
-        def encrypted(spec: Correlation) -> bool:
-            small = isinstance(spec, ot.ELEMENTWISE) and spec.outputs()[0].bits <= OT_BITS
-            return isinstance(spec, HANDLED) and not (small and self.trust == "two-party")
-
-        derived = [spec for spec in specs if not spec.is_mask]
-        rest = [spec for spec in derived if not encrypted(spec)] if self.trust == "two-party" else []
-        return {"he": he.made_bytes(filter(encrypted, derived)), "ot": ot.made_bytes(rest)}
+        return bytes_by_way(specs, self.trust == "two-party")
 
     @property
     def extension(self) -> Extension | None:

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpu_ss.cost import FREE, Cost, opening, telling
+from gpu_ss.economy import OT_BITS
 from gpu_ss.party import Item, Party, Round, Steps, protocol
 from gpu_ss.provider.specs.bits import words_of
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers, pick
 from gpu_ss.ring import WORD, Array, Ring, wire_bytes
 from gpu_ss.values import AShare, BShare
 
@@ -124,10 +125,7 @@ def _chosen(party: Party, told: Array, choice: Array, pad: Array) -> Array:
     upper = (MESSAGES - 1) * 2 * (count - 1)
     tables[1:, 1:] = told[:upper].reshape(count - 1, MESSAGES - 1, 2, words)
     tables[0, 1:, 0] = told[upper:]
-    for k in range(WIDTH - 1, -1, -1):
-        half, bit = tables.shape[1] // 2, choice[:, k][:, None, None]
-        tables = tables[:, :half] ^ ((tables[:, :half] ^ tables[:, half:]) & bit)
-    return xp.ascontiguousarray(tables[:, 0]) ^ pad
+    return xp.ascontiguousarray(pick(tables, choice)) ^ pad
 
 
 def _join(party: Party, less: Array, equal: Array) -> Steps[tuple[Array, Array]]:
@@ -215,11 +213,11 @@ def cheaper(party: Party, n: int, rounds: tuple[int, int], bits: tuple[float, fl
 
 def sign_bits(bits: int) -> float:
     """Bits of traffic per element that `negative` takes in both phases where two parties make the transfers."""
-    count = digits_of(bits - 1)
-    leaves = WIDTH * count + (MESSAGES - 1) * (2 * count - 1)
-    nodes = 6 * (count - 1)
-    return leaves + nodes + 0.47 * (WIDTH * count + 2 * (count - 1))
+    cost, count = sign_cost(WORD, bits), digits_of(bits - 1)
+    ots = WIDTH * count + 2 * (count - 1)
+    return 8 * (cost.sent0 + cost.sent1) / WORD + OT_BITS * ots
 
 
 def sign_rounds(bits: int) -> int:
-    return 2 + (digits_of(bits - 1) - 1).bit_length()
+    """Rounds of `negative`."""
+    return sign_cost(WORD, bits).rounds

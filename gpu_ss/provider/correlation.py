@@ -140,6 +140,15 @@ class BitMask(Correlation):
         return (Out((self.planes, self.words), xor=True, random=True),)
 
 
+def check_planned(number: int, planned: Correlation, taken: Correlation) -> None:
+    """Raises CorrelationError unless a run takes what was made for it."""
+    if planned != taken:
+        raise CorrelationError(
+            f"correlation {number} was planned as {planned} and taken as {taken}: "
+            "the plan does not belong to this run"
+        )
+
+
 def expand_share(
     rank: int, spec: Correlation, number: int, backend: Backend, key: bytes
 ) -> list[Array | None]:

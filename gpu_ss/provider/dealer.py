@@ -23,7 +23,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.errors import CorrelationError
 from gpu_ss.prg import KEY_BYTES, fresh_key
 from gpu_ss.provider.base import Progress, Provider
-from gpu_ss.provider.correlation import Correlation, expand_share
+from gpu_ss.provider.correlation import Correlation, check_planned, expand_share
 from gpu_ss.provider.dealing import DealingEngine
 from gpu_ss.provider.specs.arithmetic import MatmulProduct
 from gpu_ss.provider.wire import decode_specs, encode_specs
@@ -138,11 +138,7 @@ class StreamProvider(Provider):
         if not self._asked:
             self._ask([spec])
         expected = self._asked.popleft()
-        if expected != spec:
-            raise CorrelationError(
-                f"correlation {number} was planned as {type(expected).__name__} and taken as "
-                f"{type(spec).__name__}: the plan does not belong to this run"
-            )
+        check_planned(number, expected, spec)
         arrays = expand_share(1, spec, number, self._backend, self._key)
         for index, out in enumerate(spec.outputs()):
             if not out.random:

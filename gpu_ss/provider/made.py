@@ -13,17 +13,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.base import Progress, Provider
-from gpu_ss.provider.correlation import Correlation, expand_share
+from gpu_ss.provider.correlation import Correlation, check_planned, expand_share
 from gpu_ss.provider.direct import Direct
 from gpu_ss.provider.reel import Reel, ReelReader, from_zero
 from gpu_ss.provider.specs.arithmetic import Elsewhere
 from gpu_ss.ring import Array
 
+C = TypeVar("C", bound=Correlation)
 #: This party's arrays of a correlation, in the order of `outputs()`; None where the other party's alone.
 Arrays = Sequence[Array | None]
 
@@ -37,13 +39,10 @@ class Batch:
     #: Those that the maker is to make.
     wanted: frozenset[int]
 
-    def of(self, kinds: tuple[type[Correlation], ...]) -> dict[int, Correlation]:
+    def of(self, kinds: tuple[type[C], ...]) -> dict[int, C]:
         """Those of some kinds that are to be made."""
-        return {
-            number: self.specs[number]
-            for number in sorted(self.wanted)
-            if isinstance(self.specs[number], kinds)
-        }
+        wanted = ((number, self.specs[number]) for number in sorted(self.wanted))
+        return {number: spec for number, spec in wanted if isinstance(spec, kinds)}
 
     def part(self, number: int) -> Array | None:
         """This party's part of a mask of the batch (None: the other party's alone)."""
@@ -223,11 +222,7 @@ class MadeProvider(Provider):
                 "themselves must be planned, see Provider.prepare"
             )
         planned, arrays = self._ready.pop(number)
-        if planned != spec:
-            raise CorrelationError(
-                f"correlation {number} was planned as {planned} and taken as {spec}: "
-                "the plan does not belong to this run"
-            )
+        check_planned(number, planned, spec)
         return arrays
 
     def _read(self, spec: Correlation, first: int, reader: ReelReader) -> Arrays:

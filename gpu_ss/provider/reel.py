@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from gpu_ss.backend.base import Backend
 from gpu_ss.errors import CorrelationError
 from gpu_ss.prg import KEY_BYTES
-from gpu_ss.provider.correlation import Correlation, Out, expand_share
+from gpu_ss.provider.correlation import Correlation, Out, check_planned, expand_share
 from gpu_ss.provider.wire import encode_specs
 from gpu_ss.ring import Array, word_count
 
@@ -188,11 +188,7 @@ class ReelReader:
         place = self._place
         if not self.left:
             raise CorrelationError("the stored correlations are used up")
-        if self._specs[place] != spec:
-            raise CorrelationError(
-                f"correlation {place} was planned as {self._specs[place]} and taken as {spec}: "
-                "the plan does not belong to this run"
-            )
+        check_planned(place, self._specs[place], spec)
         self._place += 1
         if spec.is_mask:
             return expand_share(self._rank, spec, place, self._backend, self._reel.seed)

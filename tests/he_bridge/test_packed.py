@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from he_bridge.packed import PackedClient, PackedServer, PackedWeights
 from he_bridge.params import LIN24P, LIN64P, ParameterSet
 from he_bridge.ring import PolyRing
 from he_bridge.wire import HEADER_BYTES
-from net import Channel, NetError, Program, ProtocolError, generate, launch, memory_pair
+from net import Channel, NetError, ProtocolError, memory_pair
 from tests.he_bridge.lattice import Tape, Words, centred, noise, opened, random_weights, random_words
 from tests.he_bridge.packed_party import shares
 from tests.he_bridge.products import Messages, assert_shares, at_both_ends, correlate
+from tests.support.parties import run_pair
 
 SHAPES = [(1, 5, 1), (1, 768, 96), (5, 7, 3), (64, 30, 17), (100, 70, 130), (128, 64, 65), (128, 100, 1)]
 
@@ -89,15 +89,7 @@ def test_backends_mix(client: str, server: str) -> None:
 
 
 def test_between_processes(tmp_path: Path) -> None:
-    for role in ("client", "server"):
-        generate(tmp_path, role)
-    argv = [sys.executable, "-m", "tests.he_bridge.packed_party"]
-    with launch(
-        [Program("server", [*argv, "server", "tcp://127.0.0.1:0", str(tmp_path)])], timeout_s=60
-    ) as running:
-        address = running.wait_ready("server", 30)["address"]
-        running.start(Program("client", [*argv, "client", address, str(tmp_path)]))
-        running.wait()
+    run_pair("tests.he_bridge.packed_party", tmp_path)
     names = ("weights", "client", "server", "client_product", "server_product")
     weights, client, server, *products = (np.load(tmp_path / f"{name}.npy") for name in names)
     assert_shares(LIN64P, weights, random_words(len(client), len(weights)), client, server)

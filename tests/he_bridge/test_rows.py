@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from he_bridge import linear
 from he_bridge.errors import ParameterError
 from he_bridge.linear import RowBatchClient, Weights
 from he_bridge.params import LIN64, ParameterSet
-from net import Program, generate, launch, memory_pair
+from net import memory_pair
 from tests.he_bridge.lattice import INSECURE32, correlate, opened, random_weights, random_words
+from tests.support.parties import run_pair
 
 
 def assert_shares(params: ParameterSet, weights: Any, r: Any, client: Any, server: Any) -> None:
@@ -55,15 +55,7 @@ def test_backends_mix(client: str, server: str) -> None:
 
 
 def test_between_processes(tmp_path: Path) -> None:
-    for role in ("client", "server"):
-        generate(tmp_path, role)
-    argv = [sys.executable, "-m", "tests.he_bridge.rows_party"]
-    with launch(
-        [Program("server", [*argv, "server", "tcp://127.0.0.1:0", str(tmp_path)])], timeout_s=60
-    ) as running:
-        address = running.wait_ready("server", 30)["address"]
-        running.start(Program("client", [*argv, "client", address, str(tmp_path)]))
-        running.wait()
+    run_pair("tests.he_bridge.rows_party", tmp_path)
     r, weights, client, server = (
         np.load(tmp_path / f"{name}.npy") for name in ("r", "weights", "client", "server")
     )

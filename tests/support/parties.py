@@ -104,6 +104,18 @@ def _common(folder: Path) -> tuple[Path, list[str]]:
     return keys, ["--keys", str(keys), "--backend", "cpu", "--recv-timeout-s", "20"]
 
 
+def run_pair(module: str, folder: Path) -> None:
+    """Run `python -m MODULE server|client ADDRESS FOLDER` as two processes to their ends, with keys there."""
+    for role in ("client", "server"):
+        generate(folder, role)
+    argv = [sys.executable, "-m", module]
+    server = Program("server", [*argv, "server", "tcp://127.0.0.1:0", str(folder)])
+    with launch([server], timeout_s=60) as running:
+        address = running.wait_ready("server", 30)["address"]
+        running.start(Program("client", [*argv, "client", address, str(folder)]))
+        running.wait()
+
+
 def alive(pid: int) -> bool:
     """Whether the process still runs."""
     try:

@@ -11,7 +11,7 @@ from he_bridge.errors import ParameterError
 from net import RemoteError, memory_pair
 from tests.support.models import make_model
 from transformer.errors import InputError
-from transformer.model import PrivateModel, check_memory
+from transformer.model import PrivateModel, plan_within
 from transformer.session import telling_why
 from transformer.terms import Terms
 
@@ -32,7 +32,7 @@ def test_the_peer_is_told_no_figures_of_weights_and_no_paths(error: SharingError
 def test_a_query_too_large_for_memory_is_refused(tmp_path: Path) -> None:
     model = PrivateModel.load(make_model(tmp_path / "model"), None, Terms(trust="two-party", products="he"))
     plan = model.plan(2, 8)
-    check_memory(plan, plan.held_bytes)
+    assert plan_within(model.card, plan.request, plan.held_bytes) == plan
     with pytest.raises(InputError, match="memory_limit_mb"):
-        check_memory(plan, plan.held_bytes - 1)
+        plan_within(model.card, plan.request, plan.held_bytes - 1)
     assert PrivateModel.load(tmp_path / "model").plan(2, 8).held_bytes == 0, "a dealer streams"

@@ -12,22 +12,11 @@ import numpy as np
 import pytest
 
 from net import NetError, PeerGone, RemoteError, handshake
-from tests.support.models import add_pooling, make_model
 from tests.support.parties import Parties, alive, couple, parties
 from transformer.client import Client, load_tokenizer, tokenize
 from transformer.session import agreement
 
 TEXTS = ("the cat sat on the mat .", "a dog ran")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("alone")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Path:
-    return add_pooling(make_model(folder / "model", num_hidden_layers=1))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 from net import AuthError, Busy, NetError, PeerGone, RemoteError, generate, handshake, load_keys
-from tests.support.models import add_pooling, make_model
 from tests.support.parties import CLI, Parties, alive, parties
 from transformer.client import Client, load_tokenizer, tokenize
 from transformer.demo import usual_trust
@@ -32,16 +31,6 @@ FIELDS = {
     "model", "inputs", "outputs", "reference", "cosine", "max_abs_error", "online_s", "offline_s", "online_bytes",
     "offline_bytes", "rounds", "trust", "backend",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("parties")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Path:
-    return add_pooling(make_model(folder / "model", num_hidden_layers=1))
 
 
 @pytest.fixture(scope="module")

@@ -34,16 +34,6 @@ LIMIT = 1 << 30
 ALONE = Terms(trust="two-party", products="he")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Path:
-    return add_pooling(make_model(folder / "model", num_hidden_layers=1))
-
-
 def prepare(pair: Parties, store: Path, queries: int, *extra: str) -> subprocess.CompletedProcess[str]:
     """`fastlmpi prepare` as a process of its own."""
     argv = [*CLI, "prepare", "--keys", str(pair.keys), "--server", pair.server, "--store", str(store)]

@@ -1,6 +1,6 @@
 """Boolean computations on shares, as recipes: addition of the parties' numbers, monomials, unit vectors.
 
-A recipe is a generator that yields lists of requests (`requests`) or jobs (`jobs`). Planes are XOR-shared.
+A recipe is a generator that yields lists of requests (`requests`) or jobs (`provider.jobs`). Planes are XOR-shared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_ss.provider.ot.jobs import Work
+from gpu_ss.provider.jobs import Work
 from gpu_ss.provider.ot.pair import MOST_PAYLOAD
 from gpu_ss.provider.ot.requests import And
 from gpu_ss.ring import Array

@@ -58,9 +58,8 @@ def send_chosen(source: CotSender, zero: Array, one: Array, bits: int) -> None:
     n = len(zero)
     keys = send_random(source, n)
     flip = _words(source.backend, _told(source, TAG_CHOICE, n, 1), n)
-    first, second = (key[:, 0] for key in keys)
-    exchanged = (first ^ second) & (ZERO - flip)
-    _tell(source, TAG_MESSAGES, [zero ^ first ^ exchanged, one ^ second ^ exchanged], bits)
+    first, second = _swapped(keys[0][:, 0], keys[1][:, 0], flip)
+    _tell(source, TAG_MESSAGES, [zero ^ first, one ^ second], bits)
 
 
 def receive_chosen(source: CotReceiver, choice: Array, n: int, bits: int) -> Array:
@@ -88,8 +87,7 @@ def send_one_of(source: CotSender, messages: Array, bits: int) -> None:
     pads = []  # [digit][value]: words [n, L]
     for k in range(digits):
         zero, one = (key[k * n : (k + 1) * n] for key in keys)
-        exchanged = (zero ^ one) & (ZERO - _words(backend, flips[k : k + 1], n))[:, None]
-        pads.append((zero ^ exchanged, one ^ exchanged))
+        pads.append(_swapped(zero, one, _words(backend, flips[k : k + 1], n)[:, None]))
     masked = []
     for j in range(count):
         message = messages[j]
@@ -131,9 +129,7 @@ def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) 
     rows = x.reshape(-1, n)
     first, second = (key.T for key in send_random(source, n, len(rows)))
     if chosen:
-        flip = _words(backend, _told(source, TAG_CHOICE, n, 1), n)
-        exchanged = (first ^ second) & (ZERO - flip)
-        first, second = first ^ exchanged, second ^ exchanged
+        first, second = _swapped(first, second, _words(backend, _told(source, TAG_CHOICE, n, 1), n))
     _tell(source, TAG_PRODUCTS, list(rows + first - second), bits)
     return ((ZERO - first) & _ones(bits)).reshape(x.shape)
 
@@ -163,9 +159,8 @@ def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int)
     flips = _told(source, TAG_CHOICE, n, factor_bits)
     total, frames = backend.zeros(n), []
     for k in range(factor_bits):
-        first, second = (key[k * n : (k + 1) * n, 0] for key in keys)
-        exchanged = (first ^ second) & (ZERO - _words(backend, flips[k : k + 1], n))
-        first, second = first ^ exchanged, second ^ exchanged
+        zero, one = (key[k * n : (k + 1) * n, 0] for key in keys)
+        first, second = _swapped(zero, one, _words(backend, flips[k : k + 1], n))
         frames.append(frame(backend, _packed(backend, [x + first - second], bits - k)))
         total = total - (first << np.uint64(k))
     source.channel.send(TAG_PRODUCTS, frames)
@@ -192,32 +187,37 @@ def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AndTriples:
-    """XOR shares of random bits a, b and of a AND b, as planes [1, W]."""
+    """XOR shares of random bits b [1, W], of a [payload, W], and of each a AND b [payload, W]."""
 
     a: Array
     b: Array
     c: Array
 
 
-def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int) -> AndTriples:
-    """Share of n triples, from n OTs in each direction. Nothing is sent.
+def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int, payload: int = 1) -> AndTriples:
+    """Share of n times `payload` triples that have b in common, from n OTs in each direction. Nothing is sent.
 
-    One random OT of bits m_0, m_1 gives the sender a = m_0 XOR m_1 and the receiver its choice b with m_b, and
-    m_0 XOR m_b = a b. One OT each way gives both cross products of (a + a')(b + b').
+    One random OT of messages m_0, m_1 of `payload` bits gives the sender a = m_0 XOR m_1 and the receiver its
+    choice b with m_b, and m_0 XOR m_b = a b. One OT each way gives both cross products of (a + a')(b + b').
     """
-    backend = sender.backend
     if rank == 0:
         zero, one = send_random(sender, n)
         b, chosen = receive_random(receiver, n)
     else:
         b, chosen = receive_random(receiver, n)
         zero, one = send_random(sender, n)
-    zero, one, chosen = (backend.bit_plane(_column(backend, x, 0), 0) for x in (zero, one, chosen))
+    zero, one, chosen = (sender.backend.to_planes(words[:, 0], payload) for words in (zero, one, chosen))
     a = zero ^ one
     return AndTriples(a, b, a & b ^ zero ^ chosen)
 
 
 # Steps
+
+
+def _swapped(first: Array, second: Array, flip: Array) -> tuple[Array, Array]:
+    """The sender's keys in the order of the receiver's choices: exchanged where the word `flip` is 1, not 0."""
+    exchanged = (first ^ second) & (ZERO - flip)
+    return first ^ exchanged, second ^ exchanged
 
 
 def _tell(source: CotSource, tag: str, arrays: list[Array], bits: int) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpu_ss.provider.jobs import Work
 from gpu_ss.provider.ot import circuits
-from gpu_ss.provider.ot.jobs import Work
 from gpu_ss.provider.ot.recipes import Kitchen, Made, rescaled
 from gpu_ss.provider.ot.requests import Joint, Mux, Overlap, Times
 from gpu_ss.provider.specs.bits import MaskView

@@ -8,10 +8,10 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Progress
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.jobs import Job, run
 from gpu_ss.provider.made import Arrays, Batch, Maker
 from gpu_ss.provider.ot import recipes
 from gpu_ss.provider.ot.exponential import exp_lookup
-from gpu_ss.provider.ot.jobs import Job, run
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.ot.recipes import Kitchen, Made
 from gpu_ss.provider.ot.requests import Answers
@@ -63,6 +63,13 @@ _ALL = _RECIPES | _ELEMENTWISE
 WINDOW = 1 << 24
 
 
+def takes(spec: Correlation, most_bits: int) -> bool:
+    """Whether OT makes this correlation; products element by element in rings of up to `most_bits`."""
+    if type(spec) in _ELEMENTWISE:
+        return bool(spec.outputs()[0].bits <= most_bits)
+    return type(spec) in _RECIPES
+
+
 class OtMaker(Maker):
     """Correlations of bits, and products element by element, made from silent OT in both directions.
 
@@ -77,12 +84,10 @@ class OtMaker(Maker):
         self._rank = rank
         self._backend = backend
         self._prg = Prg(backend)
-        self._answer = Answers(backend, pair)
+        self._answer = Answers(pair)
 
     def accepts(self, spec: Correlation) -> bool:
-        if type(spec) in _ELEMENTWISE:
-            return bool(spec.outputs()[0].bits <= self._most_bits)
-        return type(spec) in _RECIPES
+        return takes(spec, self._most_bits)
 
     def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
         made: dict[int, Arrays] = {}

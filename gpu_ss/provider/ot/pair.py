@@ -19,14 +19,17 @@ Bits for one element, both directions together, without the OTs themselves (0.47
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.provider.ot import convert
+from gpu_ss.provider.ot.convert import AndTriples, and_triples
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, frame
-from gpu_ss.ring import WORD, Array, Ring
+from gpu_ss.provider.specs.transfers import pick
+from gpu_ss.ring import WORD, Array, Ring, lead_of
 from net.channel import Channel
 
 S = TypeVar("S")
@@ -53,11 +56,6 @@ class OtPair:
     def __repr__(self) -> str:
         return f"OtPair(rank={self.rank}, sent={self._sender.taken}, received={self._receiver.taken})"
 
-    @property
-    def lead(self) -> np.uint64:
-        """All ones at rank 0: its share of public bits."""
-        return np.uint64(0) if self.rank else ~np.uint64(0)
-
     # Bits
 
     def and_vector(self, choice: Array, payload: Array) -> Array:
@@ -67,19 +65,12 @@ class OtPair:
         )
 
     def _and_vector(self, choice: Array, payload: Array) -> Array:
-        backend, xp, m = self.backend, self.backend.xp, len(payload)
-        n = WORD * choice.size
-        (zero, one), (own, chosen) = self._both(
-            lambda source: convert.send_random(source, n), lambda source: convert.receive_random(source, n)
-        )
-        zero, one, chosen = (backend.to_planes(words[:, 0], m) for words in (zero, one, chosen))
-        b, a = own[0], zero ^ one
-        c = a & b ^ zero ^ chosen
-        mine = xp.concatenate([(choice ^ b)[None], payload ^ a])
+        backend, triple = self.backend, self._triples(choice.size, len(payload))
+        mine = backend.xp.concatenate([choice[None] ^ triple.b, payload ^ triple.a])
         (received,) = self._channel.exchange(TAG_AND, [frame(backend, mine)], [8 * int(mine.size)])
         opened = mine ^ backend.asarray(np.frombuffer(received, np.uint64)).reshape(mine.shape)
         d, e = opened[:1], opened[1:]
-        return c ^ (d & a) ^ (e & b) ^ (d & e & self.lead)
+        return triple.c ^ (d & triple.a) ^ (e & triple.b) ^ (d & e & lead_of(self.rank))
 
     def overlap(self, planes: Array) -> Array:
         """XOR_j x_j AND y_j, for rank 0's own bits x and rank 1's y, planes [m, W] each: [W]."""
@@ -90,22 +81,21 @@ class OtPair:
     def _overlap(self, planes: Array) -> Array:
         backend, n = self.backend, WORD * planes.size
         flat = backend.xp.ascontiguousarray(planes).reshape(1, -1)
-        if self.rank == 0:
-            share = convert.send_products(self._sender, backend.plane_words(flat, n)[0], 1, chosen=True)
-        else:
-            _, share = convert.receive_products(self._receiver, n, 1, choice=flat)
+        share = self._bit_products(flat, backend.plane_words(flat, n)[0], n, 1)
         each = backend.bit_plane(share, 0).reshape(planes.shape)
         return backend.xor_rows(backend.xp.ascontiguousarray(each)[None])[0]
 
     def triples(self, words: int, payload: int) -> tuple[Array, Array, Array]:
         """Random b [1, words], a [payload, words] and shares of b AND a_j. Nothing is sent."""
-        n = WORD * words
-        (zero, one), (own, chosen) = self._both(
-            lambda source: convert.send_random(source, n), lambda source: convert.receive_random(source, n)
-        )
-        zero, one, chosen = (self.backend.to_planes(found[:, 0], payload) for found in (zero, one, chosen))
-        a = zero ^ one
-        return own, a, a & own ^ zero ^ chosen
+
+        def part(some: slice) -> tuple[Array, Array, Array]:
+            triple = self._triples(some.stop - some.start, payload)
+            return triple.b, triple.a, triple.c
+
+        return self._chunks(part, words, CHUNK // WORD)
+
+    def _triples(self, words: int, payload: int) -> AndTriples:
+        return and_triples(self.rank, self._sender, self._receiver, WORD * words, payload)
 
     def digit_pads(self, words: int, width: int) -> tuple[Array, Array]:
         """Of 64 words transfers of 1 of 2^width two-bit messages from rank 0 to rank 1, the pads. Nothing is sent.
@@ -113,24 +103,26 @@ class OtPair:
         Rank 0: (pads [2^width, 2, words], zeros [2, words]). Rank 1: (choices [width, words], its pads).
         A pad is the XOR of the pads of the keys that the digit's bits name, one OT for each bit.
         """
-        n, planes = WORD * words, 2 << width
-        if self.rank == 0:
-            pads = self.backend.zeros((1 << width, 2, words))
-            for k in range(width):
-                keys = convert.send_random(self._sender, n)
-                both = [self.backend.to_planes(key[:, 0], planes).reshape(pads.shape) for key in keys]
-                for j in range(1 << width):
-                    pads[j] ^= both[j >> k & 1][j]
-            return pads, self.backend.zeros((2, words))
+        one_side = self._sent_pads if self.rank == 0 else self._received_pads
+        return self._chunks(lambda some: one_side(some.stop - some.start, width), words, CHUNK // WORD)
+
+    def _sent_pads(self, words: int, width: int) -> tuple[Array, Array]:
+        pads = self.backend.zeros((1 << width, 2, words))
+        for k in range(width):
+            keys = convert.send_random(self._sender, WORD * words)
+            both = [self.backend.to_planes(key[:, 0], 2 << width).reshape(pads.shape) for key in keys]
+            for j in range(1 << width):
+                pads[j] ^= both[j >> k & 1][j]
+        return pads, self.backend.zeros((2, words))
+
+    def _received_pads(self, words: int, width: int) -> tuple[Array, Array]:
         bits, total = [], self.backend.zeros((1 << width, 2, words))
         for _ in range(width):
-            own, key = convert.receive_random(self._receiver, n)
-            total = total ^ self.backend.to_planes(key[:, 0], planes).reshape(total.shape)
+            own, key = convert.receive_random(self._receiver, WORD * words)
+            total = total ^ self.backend.to_planes(key[:, 0], 2 << width).reshape(total.shape)
             bits.append(own[0])
-        for bit in reversed(bits):
-            half = len(total) // 2
-            total = total[:half] ^ ((total[:half] ^ total[half:]) & bit)
-        return self.backend.xp.stack(bits), total[0]
+        choice = self.backend.xp.stack(bits)
+        return choice, pick(total[None], choice[None])[0]
 
     # Bits and numbers
 
@@ -170,21 +162,22 @@ class OtPair:
         b = self.backend.plane_words(self.backend.xp.ascontiguousarray(bits)[None], n)[0]
         if ring.bits == 1:
             return b
-        if self.rank == 0:
-            both = convert.send_products(self._sender, b, ring.bits - 1, chosen=True)
-        else:
-            _, both = convert.receive_products(self._receiver, n, ring.bits - 1, choice=bits[None])
+        both = self._bit_products(bits[None], b, n, ring.bits - 1)
         return ring.reduce(b - (both << ONE))
+
+    def _bit_products(self, plane: Array, words: Array, n: int, bits: int) -> Array:
+        """Rank 0's own n bits times rank 1's, given as a plane and as words: [n]."""
+        if self.rank == 0:
+            return convert.send_products(self._sender, words, bits, chosen=True)
+        return convert.receive_products(self._receiver, n, bits, choice=plane)[1]
 
     def wrap_product(self, a: Array, n: int, ring: Ring) -> tuple[Array, Array]:
         """a_i b_i for rank 0's bits a, a plane [1, W], and random bits b of rank 1: (b or a, share [n])."""
-        parts = [
-            self._wrap_product(a[:, start // WORD :], min(CHUNK, n - start), ring)
-            for start in range(0, n, CHUNK)
-        ]
-        planes, shares = zip(*parts, strict=True)
-        concatenate = self.backend.xp.concatenate
-        return concatenate(planes, axis=1), concatenate(shares)
+        return self._chunks(
+            lambda some: self._wrap_product(a[:, some.start // WORD :], some.stop - some.start, ring),
+            n,
+            CHUNK,
+        )
 
     def _wrap_product(self, a: Array, n: int, ring: Ring) -> tuple[Array, Array]:
         if self.rank:
@@ -195,11 +188,17 @@ class OtPair:
 
     def word_pads(self, n: int, ring: Ring) -> tuple[Array, Array, Array]:
         """n transfers of 1 of 2 words in each direction: own choices [1, W], own pads [2, n], chosen pads [n]."""
-        (zero, one), (own, chosen) = self._both(
-            lambda source: convert.send_random(source, n), lambda source: convert.receive_random(source, n)
-        )
-        pads = self.backend.xp.stack([zero[:, 0], one[:, 0]])
-        return own, ring.reduce(pads), ring.reduce(chosen[:, 0])
+
+        def part(some: slice) -> tuple[Array, Array, Array]:
+            count = some.stop - some.start
+            (zero, one), (own, chosen) = self._both(
+                lambda source: convert.send_random(source, count),
+                lambda source: convert.receive_random(source, count),
+            )
+            pads = self.backend.xp.stack([zero[:, 0], one[:, 0]])
+            return own, ring.reduce(pads), ring.reduce(chosen[:, 0])
+
+        return self._chunks(part, n, CHUNK)
 
     # Numbers
 
@@ -242,9 +241,13 @@ class OtPair:
         received = receive(self._receiver)
         return send(self._sender), received
 
-    def _chunks(self, part: Callable[[slice], Array], n: int, step: int) -> Array:
-        """`part` of consecutive pieces of the last dimension."""
+    def _chunks(self, part: Callable[[slice], S], n: int, step: int) -> S:
+        """`part` of consecutive pieces of the last dimension: an array, or several."""
         if n <= step:
             return part(slice(0, n))
-        pieces = [part(slice(start, min(n, start + step))) for start in range(0, n, step)]
-        return self.backend.xp.concatenate(pieces, axis=-1)
+        pieces: Any = [part(slice(start, min(n, start + step))) for start in range(0, n, step)]
+        joined = partial(self.backend.xp.concatenate, axis=-1)
+        whole: Any = (
+            tuple(map(joined, zip(*pieces, strict=True))) if isinstance(pieces[0], tuple) else joined(pieces)
+        )
+        return whole  # type: ignore[no-any-return]

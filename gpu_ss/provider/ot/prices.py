@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from gpu_ss.backend.reference_circuits import and_subsets
-from gpu_ss.economy import OT_BITS
+from gpu_ss.economy import ALONE, OT_BITS
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.ot.circuits import with_parts
 from gpu_ss.provider.ot.exponential import FACTOR
@@ -40,7 +40,7 @@ from gpu_ss.ring import WORD
 
 def ands(payload: int) -> float:
     """One operand AND `payload` others."""
-    return 2 * (1 + payload) + 2 * OT_BITS
+    return ALONE.and_bits(1, payload)
 
 
 def mux(words: int, bits: int) -> float:
@@ -141,8 +141,6 @@ def _exponential(bill: Bill, spec: ExpLookup) -> float:
     return shared + spec.view.n * (unit + size + times + wider)
 
 
-#: Products element by element, which another maker can make as well.
-ELEMENTWISE = (ColumnProduct, Powers, Product, RowProduct, RowSquareSum)
 _PRICES: dict[type[Correlation], Callable[[Bill, Any], float]] = {
     AndMonomials: lambda bill, s: WORD * s.words * _subsets(and_subsets(s.fan_in)),
     BitProducts: _bit_products,

@@ -1,8 +1,8 @@
 """How two parties make each kind of correlation from their shares of the masks, with oblivious transfer.
 
-A recipe is a generator (see `jobs`) that returns this party's arrays in the order of `spec.outputs()`. The masks
-are uniform and never opened here; of intermediate values nothing is opened but what `pair` opens under triples.
-Recipes start shared jobs for what several correlations need: the bits of a viewed mask, its powers.
+A recipe is a generator (see `provider.jobs`) that returns this party's arrays in the order of `spec.outputs()`. The
+masks are uniform and never opened here; of intermediate values nothing is opened but what `pair` opens under
+triples. Recipes start shared jobs for what several correlations need: the bits of a viewed mask, its powers.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.backend.reference_circuits import and_subsets
 from gpu_ss.prg import Prg
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.jobs import Job, Shared, Work
 from gpu_ss.provider.made import Batch
 from gpu_ss.provider.ot import circuits
-from gpu_ss.provider.ot.jobs import Job, Shared, Work
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.ot.requests import Joint, Mux, Pads, Times, Value, Wrap
 from gpu_ss.provider.specs.arithmetic import (
@@ -45,9 +45,8 @@ from gpu_ss.provider.specs.bits import (
     words_of,
 )
 from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
-from gpu_ss.ring import WORD, Array, Ring
+from gpu_ss.ring import Array, Ring, lead_of
 
-_PIECE = 1 << 14  # words of bit planes made at a time, so that memory stays small
 #: This party's arrays of a correlation.
 Made = Work[Sequence[Array | None]]
 
@@ -57,16 +56,12 @@ class Kitchen:
 
     def __init__(self, rank: int, backend: Backend, prg: Prg, batch: Batch) -> None:
         self.rank = rank
+        self.lead = lead_of(rank)
         self.backend = backend
         self.batch = batch
         self._prg = prg
         self._shared = Shared()
         self._degrees = _degrees(batch)
-
-    @property
-    def lead(self) -> np.uint64:
-        """All ones at rank 0."""
-        return np.uint64(0) if self.rank else ~np.uint64(0)
 
     def fresh_plane(self, n: int) -> Array:
         """Random bits for n elements: [1, W]."""
@@ -296,35 +291,19 @@ def _flat(kitchen: Kitchen, mask: int) -> Array:
 def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
     """Digit by digit. The pads are whole, so rank 0's share of the chosen ones is zero."""
     words, xp = words_of(spec.n), kitchen.backend.xp
-    sizes = _pieces(words)
-    digit = [Pads(partial(OtPair.digit_pads, words=size, width=spec.width)) for size in sizes]
-    found = yield digit * spec.digits
-    rows = [found[start : start + len(sizes)] for start in range(0, len(found), len(sizes))]
-    random, chosen = (
-        xp.stack([xp.concatenate([piece[k] for piece in row], axis=-1) for row in rows]).reshape(-1, words)
-        for k in (0, 1)
-    )
+    digit = Pads(partial(OtPair.digit_pads, words=words, width=spec.width))
+    found = yield [digit] * spec.digits
+    random, chosen = (xp.stack(arrays).reshape(-1, words) for arrays in zip(*found, strict=True))
     return [None, random, chosen] if kitchen.rank == 0 else [random, None, chosen]
 
 
 def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
-    sizes = _pieces(spec.words)
-    parts = yield [Pads(partial(OtPair.triples, words=size, payload=spec.payload)) for size in sizes]
-    concatenate = kitchen.backend.xp.concatenate
-    return [concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
-
-
-def _pieces(total: int, size: int = _PIECE) -> list[int]:
-    """`total` in pieces of `size` and a rest."""
-    return [min(size, total - start) for start in range(0, total, size)]
+    (arrays,) = yield [Pads(partial(OtPair.triples, words=spec.words, payload=spec.payload))]
+    return list(arrays)
 
 
 def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:
-    sizes = _pieces(spec.n, WORD * _PIECE)
-    parts = yield [Pads(partial(OtPair.word_pads, n=size, ring=Ring(spec.bits))) for size in sizes]
-    own, pads, chosen = (
-        kitchen.backend.xp.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)
-    )
+    ((own, pads, chosen),) = yield [Pads(partial(OtPair.word_pads, n=spec.n, ring=Ring(spec.bits)))]
     nothing = kitchen.backend.zeros(spec.n)
     if kitchen.rank == 0:
         return [own, None, pads, None, nothing, chosen]

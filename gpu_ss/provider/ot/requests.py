@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from gpu_ss.backend.base import Backend
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.specs.bits import words_of
 from gpu_ss.ring import WORD, Array, Ring
@@ -116,8 +115,7 @@ class Pads:
 class Answers:
     """Answers the requests of one kind with one call of the pair."""
 
-    def __init__(self, backend: Backend, pair: OtPair) -> None:
-        self._backend = backend
+    def __init__(self, pair: OtPair) -> None:
         self._pair = pair
         self._by_type: dict[type, Callable[[Sequence[Any]], list[Any]]] = {
             And: self._and,
@@ -178,14 +176,14 @@ class Answers:
         return [(plane, share[: r.n]) for plane, share, r in cut]
 
     def _joined(self, arrays: Sequence[Array]) -> Array:
-        return arrays[0] if len(arrays) == 1 else self._backend.xp.concatenate(arrays, axis=-1)
+        return arrays[0] if len(arrays) == 1 else self._pair.backend.xp.concatenate(arrays, axis=-1)
 
     def _filled(self, x: Array) -> Array:
         """Rows filled up with zeros to whole words of bits."""
         missing = -x.shape[-1] % WORD
         if not missing:
             return x
-        return self._backend.xp.concatenate([x, self._backend.zeros((len(x), missing))], axis=1)
+        return self._pair.backend.xp.concatenate([x, self._pair.backend.zeros((len(x), missing))], axis=1)
 
 
 def _cut(array: Array, sizes: Sequence[int]) -> list[Array]:

@@ -39,11 +39,19 @@ class DigitTransfers(Correlation):
         xp, words = dealing.backend.xp, words_of(self.n)
         choices, pads = dealing.clear[0], dealing.clear[1]
         bits = choices.reshape(self.digits, self.width, words)  # type: ignore[union-attr]
-        found = pads.reshape(self.digits, 1 << self.width, 2, words)  # type: ignore[union-attr]
-        for k in range(self.width - 1, -1, -1):  # halves of the messages, by the highest bit first
-            half, bit = found.shape[1] // 2, bits[:, k][:, None, None]
-            found = found[:, :half] ^ ((found[:, :half] ^ found[:, half:]) & bit)
+        found = pick(pads.reshape(self.digits, 1 << self.width, 2, words), bits)  # type: ignore[union-attr]
         return (xp.ascontiguousarray(found).reshape(2 * self.digits, words),)
+
+
+def pick(messages: Array, choice: Array) -> Array:
+    """The messages [digits, 2^width, m, W] that the bits [digits, width, W], lowest first, name: [digits, m, W].
+
+    Halves at a time, by masks: which it is shows nowhere.
+    """
+    for k in range(choice.shape[1] - 1, -1, -1):
+        half, bit = messages.shape[1] // 2, choice[:, k][:, None, None]
+        messages = messages[:, :half] ^ ((messages[:, :half] ^ messages[:, half:]) & bit)
+    return messages[:, 0]
 
 
 @dataclass(frozen=True)

@@ -166,19 +166,24 @@ def test_killed_between_any_two_lines(pair: Pair) -> None:
 
 
 def test_killed_at_any_time(pair: Pair) -> None:
-    """The same from outside, in the making and in the protocol as well."""
+    """The same from outside, in the making and in the protocol as well.
+
+    How long a session takes depends on what else the machine does: one that ends before it is killed says how long.
+    """
     assert pair.session(STEPS) == [0, 0]
-    start = time.monotonic()
-    assert pair.session(STEPS) == [0, 0]
-    usual = time.monotonic() - start
     rng = random.Random(8)
-    killed = 0
-    for trial in range(30):
+    usual, killed, trial = 1.0, 0, 0
+    while killed < 15:
+        assert trial < 200, f"of {trial} sessions only {killed} were killed"
         after: list[float | None] = [None, None]
         after[trial % 2] = rng.uniform(0, usual)
+        start = time.monotonic()
         status = pair.session(STEPS, kill_after=after)
-        killed += -signal.SIGKILL in status
+        if -signal.SIGKILL in status:
+            killed += 1
+        else:
+            usual = min(usual, time.monotonic() - start)
         assert set(status) <= {0, STOPPED, -signal.SIGKILL}, status
         pair.check()
-    assert killed > 10
+        trial += 1
     end_well(pair)
