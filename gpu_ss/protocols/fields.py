@@ -6,7 +6,7 @@ wrap bit. As in `trunc` (T1), a value with room to spare makes that bit the OR o
 ring to field    |x| < 2^(w-2). Rank 0 adds 2^(w-2); then the shares wrapped exactly if one has its top bit set.
 field to ring    0 <= x < p/2. If the shares did not wrap, both are at most x, so below p/2. If they did, they add
                  up to p + x, so one is at least p/2. So wrap = [x_0 >= p/2] OR [x_1 >= p/2]: never wrong.
-                 (Signed |x| < p/4 by adding floor(p/4).)
+                 (Signed |x| < p/4 by adding a multiple of 2^shift just below p/4.)
 
 Either way each party tells its bit under a uniform bit of its own, and the product of the two bits, needed modulo
 the target's size only, is a correlation: one correlated OT. Each share may be shifted right on the way (`shift`),
@@ -49,7 +49,7 @@ def to_field(party: Party, x: AShare, shift: int, field: Field) -> Steps[FShare]
     biased shares, each under a uniform bit its owner alone knows.
     """
     bits, backend = x.ring.bits, party.backend
-    if not 0 <= shift < bits:
+    if not 0 <= shift <= bits - 2:
         raise RingMismatch(f"cannot shift {x!r} by {shift} bits")
     bias = 1 << (bits - 2)
     words = x.ring.reduce(add_public(party, x, bias).data).reshape(-1)
@@ -67,7 +67,7 @@ def to_field(party: Party, x: AShare, shift: int, field: Field) -> Steps[FShare]
 
 @protocol(cost=lambda x, shift, ring, signed=True: move_cost(x.size, ring.bits), paper="HLHD22")
 def from_field(party: Party, x: FShare, shift: int, ring: Ring, signed: bool = True) -> Steps[AShare]:
-    """x with `shift` fractional bits less, in a ring. Needs |x| < p/4, or 0 <= x < p/2 if not `signed`.
+    """x with `shift` fractional bits less, in a ring. Needs |x| < p/4 - 2^shift, or 0 <= x < p/2 if not `signed`.
 
     Exact for shift 0. Else the error is 0 or 1 unit of the result above the rounded-down quotient; one unit beyond
     these for some sharings, a fraction of at most d / 2^shift with d the distance of p from a multiple of 2^shift.
@@ -76,9 +76,9 @@ def from_field(party: Party, x: FShare, shift: int, ring: Ring, signed: bool = T
     Opened: whether each share lies in the upper half, under a uniform bit its owner alone knows.
     """
     field, backend, n = x.field, party.backend, x.size
-    if not 0 <= shift < field.bits:
+    if not 0 <= shift <= field.bits - 3:
         raise RingMismatch(f"cannot shift {x!r} by {shift} bits")
-    bias = field.prime // 4 if signed else 0
+    bias = field.prime // 4 >> shift << shift if signed else 0
     words = field.add(x.data.reshape(-1), np.uint64(bias) & party.lead)
     half = np.uint64((field.prime + 1) // 2)
     upper = backend.bit_plane(~(words - half), WORD - 1)  # words - half is negative below the half

@@ -69,17 +69,21 @@ def exp2(party: Party, z: AShare, ring: Ring) -> Steps[AShare]:
     if z.frac_bits != FRAC or z.ring.bits < LEAST_BITS:
         raise RingMismatch(f"exponents need {FRAC} fractional bits in {LEAST_BITS} bits, got {z!r}")
     w = add_public(party, z, BELOW << FRAC)
-    below, product = yield from together(
-        negative.steps(party, truncate_free(w, FRAC)), _power(party, w.data.reshape(-1))
+    below, power = yield from together(
+        negative.steps(party, truncate_free(w, FRAC)), _power(party, w.data.reshape(-1), ring)
     )
-    shift = 2 * FACTOR + BELOW - POWER_FRAC
-    power = yield from from_field.steps(party, product, shift, ring, signed=False)
     gate = BShare(below.planes ^ party.lead, (z.size,))
     gated = yield from times_bit.steps(party, gate, power)
     return AShare(gated.data.reshape(z.shape), ring, POWER_FRAC)
 
 
-def _power(party: Party, own: Array) -> Steps[FShare]:
+def _power(party: Party, own: Array, ring: Ring) -> Steps[AShare]:
+    """2^z in `ring`: [n]."""
+    product = yield from _product(party, own)
+    return (yield from from_field.steps(party, product, 2 * FACTOR + BELOW - POWER_FRAC, ring, signed=False))
+
+
+def _product(party: Party, own: Array) -> Steps[FShare]:
     """2^(w + 2 FACTOR) for this party's words of w, as a field element: [n]."""
     n, backend, prime, bits = own.size, party.backend, FIELD.prime, FIELD.bits
     a = party.provider.take(FieldMask((n,), prime, owner=0))
