@@ -148,7 +148,7 @@ def test_products_that_are_not_hidden_as_a_whole_are_cut(monkeypatch: pytest.Mon
     shape = Shape(4, 5, 6, 7)
     assert len(matmul.cut(MAT48, shape, 48)) == 1
     assert len(matmul.cut(MAT48, Shape(1, 9000, 2, 2), 48)) == 2
-    strict = replace(MAT48, privacy_bits=53)
+    strict = replace(MAT48, privacy_bits=57)
     pieces = matmul.cut(strict, shape, 48)
     assert len(pieces) > 1
     covered = np.zeros((4, 5, 6, 7), int)
@@ -156,7 +156,7 @@ def test_products_that_are_not_hidden_as_a_whole_are_cut(monkeypatch: pytest.Mon
         covered[piece] += 1
     assert (covered == 1).all()
     with pytest.raises(SharingError, match="hide operands"):
-        matmul.cut(replace(MAT48, privacy_bits=70), shape, 48)
+        matmul.cut(replace(MAT48, privacy_bits=75), shape, 48)
     monkeypatch.setattr(matmul, "matrix_params", lambda bits: strict)
     assert_made(
         Mask((4, 5, 6), 48),
