@@ -36,6 +36,7 @@ KERNELS = {
     "scale_up": Kernel("residues.cu", "phhhhuiiii"),
     "drop_prime": Kernel("residues.cu", "hhhhhiiuii"),
     "decode_sum": Kernel("residues.cu", "hhphhpiui"),
+    "scale_down": Kernel("residues.cu", "hphhpiuui"),
     "signed_residues": Kernel("packing.cu", "phhhiii"),
     "inner_products": Kernel("packing.cu", "hhhhhiiuii"),
     "digits": Kernel("packing.cu", "hhhiiii"),

@@ -91,4 +91,6 @@ def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Pro
         DealtSender(backend, channel, 1 + rank),
         DealtReceiver(backend, channel, 2 - rank),
     )
-    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE)
+    return MadeProvider(
+        backend, SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE
+    )
