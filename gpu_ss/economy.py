@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OT_BITS = 0.47  # of silent OT, for one correlated OT
+OT_BITS = 0.41  # of silent OT, for one correlated OT
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ KERNELS = {
     "merge_turned": Kernel("packing.cu", "hhhiiiii"),
     "centred_columns": Kernel("residues.cu", "hpuiiii"),
     "reduced_columns": Kernel("residues.cu", "phhuuiiii"),
-    "tree_level": Kernel("trees.cu", "ppppuuiiii", block=128),
+    "tree_level": Kernel("trees.cu", "ppppuuuiii", block=128),
     "xor_rows": Kernel("trees.cu", "ppiii", block=64),
     "lpn_encode": Kernel("lpn.cu", "pppppuuuuuiiii", block=128),
     "hash_blocks": Kernel("hash.cu", "ppuuuuii", block=128),
