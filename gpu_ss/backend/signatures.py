@@ -48,7 +48,7 @@ KERNELS = {
     "field_multiply_add": Kernel("fields.cu", "ppppuuiii"),
     "field_dots": Kernel("fields.cu", "pppuuiiii", block=64),
     "field_sums": Kernel("fields.cu", "ppuii", block=64),
-    "tree_level": Kernel("trees.cu", "ppppuuiiii", block=128),
+    "tree_level": Kernel("trees.cu", "ppppuuuiii", block=128),
     "xor_rows": Kernel("trees.cu", "ppiii", block=64),
     "lpn_encode": Kernel("lpn.cu", "pppppuuuuuiiii", block=128),
     "hash_blocks": Kernel("hash.cu", "ppuuuuii", block=128),
