@@ -32,8 +32,8 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
-from gpu_ss.provider.specs.tables import ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors
+from gpu_ss.provider.specs.transfers import BitTriples, CrossProducts, DigitTransfers, WordTransfers
 from gpu_ss.ring import WORD
 from net.channel import Channel
 
@@ -42,10 +42,12 @@ _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     BitProducts: recipes.bit_products,
     BitTriples: recipes.bit_triples,
     BitValues: recipes.bit_values,
+    CrossProducts: recipes.cross_products,
     DigitMonomials: recipes.digit_monomials,
     DigitTransfers: recipes.digit_transfers,
     ExpLookup: exp_lookup,
     NodeMonomials: recipes.node_monomials,
+    UnitVectors: recipes.unit_vectors,
     ViewPowers: recipes.view_powers,
     WordTransfers: recipes.word_transfers,
     WrapProduct: recipes.wrap_product,

@@ -26,8 +26,8 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
-from gpu_ss.provider.specs.tables import ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors
+from gpu_ss.provider.specs.transfers import BitTriples, CrossProducts, DigitTransfers, WordTransfers
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -55,6 +55,8 @@ CASES: dict[str, Sequence[Correlation]] = {
     "triples": [BitTriples(WORDS, 2)],
     "digit transfers": [DigitTransfers(N, 7, 3)],
     "word transfers": [WordTransfers(N, 36)],
+    "cross products": [CrossProducts(N, 18, 8)],
+    "unit vectors": [UnitVectors(N, 7)],
 }
 
 
