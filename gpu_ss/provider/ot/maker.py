@@ -32,8 +32,14 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
+from gpu_ss.provider.specs.fields import FieldWrap
 from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors
-from gpu_ss.provider.specs.transfers import BitTriples, CrossProducts, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+)
 from gpu_ss.ring import WORD
 from net.channel import Channel
 
@@ -46,10 +52,11 @@ _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     DigitMonomials: recipes.digit_monomials,
     DigitTransfers: recipes.digit_transfers,
     ExpLookup: exp_lookup,
+    FieldWrap: recipes.wrap_product,
     NodeMonomials: recipes.node_monomials,
     UnitVectors: recipes.unit_vectors,
     ViewPowers: recipes.view_powers,
-    WordTransfers: recipes.word_transfers,
+    WordChoices: recipes.word_choices,
     WrapProduct: recipes.wrap_product,
 }
 #: Products element by element: up to which ring OT takes them, see `OtMaker`.

@@ -80,33 +80,26 @@ class BitTriples(Correlation):
 
 
 @dataclass(frozen=True)
-class WordTransfers(Correlation):
-    """n transfers of 1 of 2 words of `bits` bits in each direction.
+class WordChoices(Correlation):
+    """n transfers of 1 of 2 words of `bits` bits from rank 1 to rank 0.
 
-    The choices of rank 0 and of rank 1 as planes, the pads [2, n] of rank 0 and of rank 1, then the pads that
-    rank 1 chose, and that rank 0 chose.
+    The choices of rank 0 as a plane, the pads [2, n] of rank 1, the chosen pads (XOR-shared).
     """
 
     n: int
     bits: int
 
     def outputs(self) -> tuple[Out, ...]:
-        plane = (1, words_of(self.n))
         return (
-            *(Out(plane, xor=True, random=True, owner=rank) for rank in (0, 1)),
-            *(Out((2, self.n), self.bits, random=True, owner=rank) for rank in (0, 1)),
-            Out((self.n,), self.bits),
-            Out((self.n,), self.bits),
+            Out((1, words_of(self.n)), xor=True, random=True, owner=0),
+            Out((2, self.n), self.bits, xor=True, random=True, owner=1),
+            Out((self.n,), self.bits, xor=True),
         )
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        planes, pads = dealing.clear[:2], dealing.clear[2:4]
-        chosen = []
-        for receiver in (1, 0):
-            bits = dealing.backend.plane_words(planes[receiver], self.n)[0]
-            zero, one = pads[1 - receiver]  # type: ignore[misc]
-            chosen.append(zero + bits * (one - zero))
-        return chosen
+        choice, (zero, one) = dealing.clear[0], dealing.clear[1]  # type: ignore[misc]
+        chosen = np.uint64(0) - dealing.backend.plane_words(choice, self.n)[0]
+        return (zero ^ ((zero ^ one) & chosen),)
 
 
 @dataclass(frozen=True)
