@@ -33,7 +33,15 @@ from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Item, Party, Round, Steps, protocol, together
 from gpu_ss.protocols.digits import Ask, Digit, answers, answers_cost, widths_of
 from gpu_ss.protocols.io import add_public
-from gpu_ss.protocols.millionaire import ands, ands_cost, cheaper, joined, times_bit, times_bit_cost
+from gpu_ss.protocols.millionaire import (
+    ands,
+    ands_cost,
+    cheaper,
+    cross_sum,
+    joined,
+    times_bit,
+    times_bit_cost,
+)
 from gpu_ss.protocols.select import bit_values, bit_values_cost
 from gpu_ss.protocols.trunc import extend, truncate, truncate_cost
 from gpu_ss.provider.specs.bits import words_of
@@ -43,6 +51,7 @@ from gpu_ss.ring import WORD, Array, Ring, wire_bytes
 from gpu_ss.values import AShare, BShare
 
 DROPPED = 3  # bits of x that the carry is found without
+WIDE = 5  # a digit with one question may be so wide: more bits, but a round and two OTs less
 FIELD = 28  # bits of a table's word for the value, then as many for the slope, then a 1: it counts entries
 ONE = np.uint64(1)
 
@@ -100,7 +109,7 @@ def _widths(table: LineTable, bits: int) -> tuple[list[int], list[int], list[int
     """Digits: below a line's length, of the index, and above; the top bit stands alone."""
     parts = (table.piece_bits - DROPPED, table.index_bits, bits - 1 - table.span_bits)
     lower, index, upper = (widths_of(part) for part in parts)
-    return lower, index, upper
+    return [parts[0]] if parts[0] <= WIDE else lower, index, upper
 
 
 def _questions(table: LineTable, bits: int) -> list[tuple[int, int]]:
@@ -179,7 +188,7 @@ def made_bits(table: LineTable, bits: int) -> float:
 
 
 #: What quadratic pieces take for each element in both phases and directions, and their rounds (`piecewise`).
-QUADRATIC_BITS, QUADRATIC_ROUNDS = 2700, 5
+QUADRATIC_BITS, QUADRATIC_ROUNDS = 2700, 4
 
 
 def lines_are_cheaper(party: Party, n: int, table: LineTable, bits: int) -> bool:
@@ -349,23 +358,12 @@ def _look_up(party: Party, own: Array, carry: Array, table: LineTable) -> Steps[
 
 
 def _times_own(party: Party, own: Array, word: Array, table: LineTable) -> Steps[Array]:
-    """Shares of (w_0 + w_1)(u_0 + u_1) for shares w of a word and each party's own number u of piece_bits bits.
-
-    w_t - A_t is told for a random word A of the teller's, and the listener's bits are told under random bits: then
-    u w = u (w - A) + sum_k 2^k u_k A, with shares of 2^k A times the random bit of each k.
-    """
+    """Shares of (w_0 + w_1)(u_0 + u_1) for shares w of a word and each party's own number u of piece_bits bits."""
     n, bits, k = int(own.size), table.slope_ring, table.piece_bits
-    rank, other, backend = party.rank, 1 - party.rank, party.backend
     made: Sequence[Array] = party.provider.take(CrossProducts(n, bits, k)).arrays
     u = own & np.uint64((1 << k) - 1)
-    asked, hidden = backend.to_planes(u, k) ^ made[2 + rank], word - made[rank]
+    asked, hidden = party.backend.to_planes(u, k) ^ made[2 + party.rank], word - made[party.rank]
     total, both = yield Round(
         "line", (Item(hidden, (n,), bits), Item(asked, (k, words_of(n)), WORD, xor=True))
     )
-    share = u * word + u * (total - hidden)
-    theirs = both ^ asked
-    share = share + made[rank] * backend.from_planes(theirs, n)
-    for flips, products in ((asked, made[4 + other]), (theirs, made[4 + rank])):
-        turned = backend.plane_words(flips, n)
-        share = share + (products - ((products * turned) << ONE)).sum(axis=0)
-    return share
+    return u * word + cross_sum(party, made, u, total - hidden, asked, both ^ asked)

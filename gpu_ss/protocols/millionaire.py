@@ -27,7 +27,7 @@ from gpu_ss.economy import OT_BITS
 from gpu_ss.party import Item, Party, Round, Steps, protocol
 from gpu_ss.protocols.digits import FULL, WIDTH, Ask, messages
 from gpu_ss.provider.specs.bits import words_of
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers, pick
+from gpu_ss.provider.specs.transfers import BitTriples, CrossProducts, DigitTransfers, pick
 from gpu_ss.ring import WORD, Array, Ring, wire_bytes
 from gpu_ss.values import AShare, BShare
 
@@ -182,33 +182,45 @@ class _And:
 
 def times_bit_cost(n: int, bits: int) -> Cost:
     """Cost of `times_bit`."""
-    return opening((words_of(n), WORD)) + opening((n, bits)) + Cost(offline=2 * wire_bytes(n, bits))
+    return opening((n, bits), (words_of(n), WORD)) + Cost(offline=2 * wire_bytes(n, bits))
 
 
 @protocol(cost=lambda b, x: times_bit_cost(x.size, x.ring.bits), paper="GIL99")
 def times_bit(party: Party, b: BShare, x: AShare) -> Steps[AShare]:
-    """b * x for single bits b, exact. Each party offers x_i (1 - 2 b_i) or 0 to the other, who chooses by its bit.
+    """b * x for single bits b, exact: b_0 x_0 + b_1 x_1, and each party's x_i (1 - 2 b_i) times the other's bit.
 
-    Seen: the other's choice under a uniform bit, and its offer under a pad.
+    Seen: the other's bit under a uniform bit, and its word less a uniform word (`cross_sum`).
     """
     n, ring = x.size, x.ring
-    made: Sequence[Array] = party.provider.take(WordTransfers(n, ring.bits)).arrays
-    rank, other = party.rank, 1 - party.rank
+    made: Sequence[Array] = party.provider.take(CrossProducts(n, ring.bits, 1)).arrays
     own, words = x.data.reshape(-1), words_of(n)
     bit = party.backend.plane_words(b.planes, n)[0]
-    asked = b.planes ^ made[rank]
+    hidden = own - ((own * bit) << ONE) - made[party.rank]
+    asked = b.planes ^ made[2 + party.rank]
     if n % WORD:  # what a plane holds past its last bit is not masked, so it stays here
         asked[:, -1] &= np.uint64((1 << n % WORD) - 1)
-    (both,) = yield Round("choose", (Item(asked, (1, words), WORD, xor=True),))
-    swap = party.backend.plane_words(both ^ asked, n)[0]  # what the other one asked
-    zero, one = made[2 + rank] - made[4 + rank]  # its pads less its share: see specs.transfers
-    apart = (one - zero) * swap
-    first, second = zero + apart, one - apart
-    offer = own - ((own * bit) << ONE) + first - second
-    (total,) = yield Round("choose", (Item(offer, (n,), ring.bits),))
-    theirs = total - offer
-    data = own * bit - first + made[4 + other] + theirs * bit
+    total, both = yield Round(
+        "choose", (Item(hidden, (n,), ring.bits), Item(asked, (1, words), WORD, xor=True))
+    )
+    data = own * bit + cross_sum(party, made, bit, total - hidden, asked, both ^ asked)
     return AShare(data.reshape(x.shape), ring, x.frac_bits)
+
+
+def cross_sum(
+    party: Party, made: Sequence[Array], number: Array, told: Array, asked: Array, theirs: Array
+) -> Array:
+    """Share of this party's own number times the other one's word, plus the same the other way round.
+
+    `made` are `CrossProducts` of k bits: words A and bits beta of each party. `told` is the other's word less
+    its A, `asked` and `theirs` are the bits d of the own number and of the other's, each XOR its beta. A bit of a
+    number times A is d A + (1 - 2 d) beta A, where who owns A knows d A.
+    """
+    rank, backend, n = party.rank, party.backend, int(number.size)
+    share = number * told + made[rank] * backend.from_planes(theirs, n)
+    for flips, products in ((asked, made[5 - rank]), (theirs, made[4 + rank])):
+        for flip, product in zip(backend.plane_words(flips, n), products, strict=True):
+            share = share + product - ((product * flip) << ONE)
+    return share
 
 
 def relu_alone(party: Party, x: AShare, compare_bits: int | None = None) -> Steps[AShare]:

@@ -39,7 +39,6 @@ from gpu_ss.provider.specs.transfers import (
     CrossProducts,
     DigitTransfers,
     WordChoices,
-    WordTransfers,
 )
 from gpu_ss.ring import WORD
 from net.channel import Channel
@@ -58,7 +57,6 @@ _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     UnitVectors: recipes.unit_vectors,
     ViewPowers: recipes.view_powers,
     WordChoices: recipes.word_choices,
-    WordTransfers: recipes.word_transfers,
     WrapProduct: recipes.wrap_product,
 }
 #: Products element by element: up to which ring OT takes them, see `OtMaker`.

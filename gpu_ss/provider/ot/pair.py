@@ -209,19 +209,6 @@ class OtPair:
 
         return self._chunks(part, n, CHUNK)
 
-    def word_pads(self, n: int, ring: Ring) -> tuple[Array, Array, Array]:
-        """n transfers of 1 of 2 words in each direction: own choices [1, W], own pads [2, n], chosen pads [n]."""
-
-        def part(some: slice) -> tuple[Array, Array, Array]:
-            count = some.stop - some.start
-            self._begin()
-            zero, one = convert.send_random(self._sender, count)
-            own, chosen = convert.receive_random(self._receiver, count)
-            pads = self.backend.xp.stack([zero[:, 0], one[:, 0]])
-            return own, ring.reduce(pads), ring.reduce(chosen[:, 0])
-
-        return self._chunks(part, n, CHUNK)
-
     def cross_products(self, n: int, ring: Ring, factor_bits: int) -> tuple[Array, Array, Array, Array]:
         """Own random words [n] and bits [factor_bits, W], and shares [factor_bits, n] of 2^k bit_k word.
 

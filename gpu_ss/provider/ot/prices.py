@@ -40,7 +40,6 @@ from gpu_ss.provider.specs.transfers import (
     CrossProducts,
     DigitTransfers,
     WordChoices,
-    WordTransfers,
 )
 from gpu_ss.ring import WORD
 
@@ -177,7 +176,6 @@ _PRICES: dict[type[Correlation], Callable[[Bill, Any], float]] = {
     UnitVectors: lambda bill, s: s.n * unit_vector(s.bits),
     ViewPowers: lambda bill, s: bill.view_powers(s.view, s.bits, s.degree, bool(s.lift)),
     WordChoices: lambda bill, s: s.n * OT_BITS,
-    WordTransfers: lambda bill, s: 2 * s.n * OT_BITS,
     WrapProduct: lambda bill, s: s.n * (s.bits + OT_BITS),
 }
 

@@ -52,7 +52,6 @@ from gpu_ss.provider.specs.transfers import (
     CrossProducts,
     DigitTransfers,
     WordChoices,
-    WordTransfers,
 )
 from gpu_ss.ring import Array, Ring, lead_of
 
@@ -334,11 +333,3 @@ def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
 def word_choices(kitchen: Kitchen, spec: WordChoices) -> Made:
     ((first, second),) = yield [Pads(partial(OtPair.word_choices, n=spec.n, ring=Ring(spec.bits)))]
     return [first, None, second] if kitchen.rank == 0 else [None, first, second]
-
-
-def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:
-    ((own, pads, chosen),) = yield [Pads(partial(OtPair.word_pads, n=spec.n, ring=Ring(spec.bits)))]
-    nothing = kitchen.backend.zeros(spec.n)
-    if kitchen.rank == 0:
-        return [own, None, pads, None, nothing, chosen]
-    return [None, own, None, pads, chosen, nothing]

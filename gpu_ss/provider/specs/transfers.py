@@ -103,36 +103,6 @@ class WordChoices(Correlation):
 
 
 @dataclass(frozen=True)
-class WordTransfers(Correlation):
-    """n transfers of 1 of 2 words of `bits` bits in each direction.
-
-    The choices of rank 0 and of rank 1 as planes, the pads [2, n] of rank 0 and of rank 1, then the pads that
-    rank 1 chose, and that rank 0 chose.
-    """
-
-    n: int
-    bits: int
-
-    def outputs(self) -> tuple[Out, ...]:
-        plane = (1, words_of(self.n))
-        return (
-            *(Out(plane, xor=True, random=True, owner=rank) for rank in (0, 1)),
-            *(Out((2, self.n), self.bits, random=True, owner=rank) for rank in (0, 1)),
-            Out((self.n,), self.bits),
-            Out((self.n,), self.bits),
-        )
-
-    def deal(self, dealing: Dealing) -> Sequence[Array]:
-        planes, pads = dealing.clear[:2], dealing.clear[2:4]
-        chosen = []
-        for receiver in (1, 0):
-            bits = dealing.backend.plane_words(planes[receiver], self.n)[0]
-            zero, one = pads[1 - receiver]  # type: ignore[misc]
-            chosen.append(zero + bits * (one - zero))
-        return chosen
-
-
-@dataclass(frozen=True)
 class CrossProducts(Correlation):
     """n random words of `bits` bits of each party, times `factor_bits` random bits of the other one.
 

@@ -34,7 +34,6 @@ from gpu_ss.provider.specs.transfers import (
     CrossProducts,
     DigitTransfers,
     WordChoices,
-    WordTransfers,
 )
 from tests.support.ot import DealtReceiver, DealtSender, both
 
@@ -64,7 +63,6 @@ CASES: dict[str, Sequence[Correlation]] = {
     "triples": [BitTriples(WORDS, 2)],
     "digit transfers": [DigitTransfers(N, 7, 3)],
     "word choices": [WordChoices(N, 53)],
-    "word transfers": [WordTransfers(N, 36)],
     "cross products": [CrossProducts(N, 18, 8)],
     "unit vectors": [UnitVectors(N, 7)],
 }

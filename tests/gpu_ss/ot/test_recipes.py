@@ -44,7 +44,6 @@ from gpu_ss.provider.specs.transfers import (
     CrossProducts,
     DigitTransfers,
     WordChoices,
-    WordTransfers,
 )
 from tests.support.ot import DealtReceiver, DealtSender, both
 
@@ -211,12 +210,6 @@ def test_unit_vectors(n: int, bits: int) -> None:
 def test_bit_triples(words: int, payload: int) -> None:
     if words * payload < 1 << 16:
         check([BitTriples(words, payload)])
-
-
-@pytest.mark.parametrize("n", [1, 64, 130])
-@pytest.mark.parametrize("bits", [1, 17, 64])
-def test_word_transfers(n: int, bits: int) -> None:
-    check([WordTransfers(n, bits)])
 
 
 def test_what_was_not_planned_together_is_refused() -> None:
