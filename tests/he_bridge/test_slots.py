@@ -152,8 +152,8 @@ def test_digits_leave_room_for_the_product() -> None:
     assert whole - whole // remainders.primes[-1] + 2 * (2**64 - 1) ** 2 < whole
 
 
-def test_drawing_below_a_bound_is_uniform() -> None:
-    found = numbers._below(os_words, 5, 50_000)
+def test_drawingbelow_a_bound_is_uniform() -> None:
+    found = numbers.below(os_words, 5, 50_000)
     assert found.max() == 4
     assert (np.abs(np.bincount(found.astype(np.int64)) - 10_000) < 600).all()
 
