@@ -16,7 +16,7 @@ from gpu_ss.provider.made import Arrays, Batch, MadeProvider, Maker
 from gpu_ss.provider.ot.maker import OtMaker, silent_pair
 from gpu_ss.provider.specs.arithmetic import MatmulProduct, WeightProduct
 from gpu_ss.ring import Array
-from he_bridge import choice, elementwise, traffic
+from he_bridge import choice, elementwise, field_products, traffic
 from he_bridge.errors import ParameterError
 from he_bridge.matmul import DIRECT, TURNED, Terms
 from he_bridge.pace import Work
@@ -27,7 +27,12 @@ from net import Channel
 #: Rings in which products element by element are cheaper by oblivious transfer than by encryption.
 OT_BITS = 48
 #: The correlations made here.
-HANDLED: tuple[type[Correlation], ...] = (*elementwise.KINDS, WeightProduct, MatmulProduct)
+HANDLED: tuple[type[Correlation], ...] = (
+    *elementwise.KINDS,
+    *field_products.KINDS,
+    WeightProduct,
+    MatmulProduct,
+)
 
 
 class ProductMaker(Maker):
@@ -64,6 +69,7 @@ class ProductMaker(Maker):
         elements = batch.of(elementwise.KINDS)
         cost = sum((self._weights_ns(group) for group in groups), 0.0)
         cost += sum(self._matrices_ns(spec, batch) for spec in matrices.values())
+        cost += sum(field_products.cost_ns(spec) for spec in batch.of(field_products.KINDS).values())
         work = Work(progress, cost + sum(elementwise.cost_ns(spec) for spec in elements.values()))
         yield from self._prepared(batch).items()
         for group in groups:
@@ -73,6 +79,8 @@ class ProductMaker(Maker):
         for number, words in elementwise.make(self._rank, self._backend, batch, self._products, work).items():
             (out,) = elements[number].outputs()
             yield number, [words.reshape(out.shape)]
+        in_fields = field_products.FieldKitchen(self._rank, self._backend, batch, self._products, work).make()
+        yield from ((number, [words]) for number, words in in_fields.items())
         work.finish()
 
     def _prepared(self, batch: Batch) -> dict[int, Arrays]:

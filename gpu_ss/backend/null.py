@@ -199,6 +199,15 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
         return NullArray((word_count(value.size, bits),))
 
+    def field_reduce(self, high: Array, low: Array, prime: int) -> Array:
+        return NullArray(high.shape)
+
+    def field_multiply_add(self, x: Array, y: Array, z: Array, prime: int) -> Array:
+        return NullArray(x.shape)
+
+    def field_dots(self, x: Array, y: Array, prime: int) -> Array:
+        return NullArray(x.shape[:1])
+
     def bit_products(self, r: Array, rho: Array, degree: int) -> Array:
         return NullArray((rho.shape[0], degree + 1, r.size))
 

@@ -9,6 +9,7 @@ import numpy as np
 from gpu_ss.backend import checks, product, reference_circuits, reference_steps
 from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.reference_chacha import output_words
+from gpu_ss.backend.reference_fields import ReferenceFields
 from gpu_ss.backend.reference_lattice import ReferenceLattice
 from gpu_ss.backend.reference_oblivious import ReferenceOblivious
 from gpu_ss.ring import WORD, Array, word_count
@@ -16,7 +17,7 @@ from gpu_ss.ring import WORD, Array, word_count
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
 
 
-class ReferenceBackend(ReferenceLattice, ReferenceOblivious, HostMemory):
+class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, HostMemory):
     """NumPy, one core: for machines without a compiler, and the standard the other backends are held to."""
 
     name = "reference"

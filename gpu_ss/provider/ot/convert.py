@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.field import WORDS, Field
 from gpu_ss.provider.ot.cot import NOTHING, CotReceiver, CotSender, CotSource, Domain, frame, hashed
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -149,6 +150,21 @@ def receive_products(
     return choice, share if rows else share[0]
 
 
+def send_field_products(source: CotSender, x: Array, field: Field) -> Array:
+    """As `send_products` with random bits, modulo a prime, for elements x [n]."""
+    first, second = (_elements(source, key, field) for key in send_random(source, len(x), WORDS))
+    _tell(source, TAG_PRODUCTS, [field.subtract(field.add(x, first), second)], field.bits)
+    return field.subtract(first ^ first, first)
+
+
+def receive_field_products(source: CotReceiver, n: int, field: Field) -> tuple[Array, Array]:
+    """The random bits b as a plane [1, W], and this party's share [n] of b_i x_i."""
+    own, key = receive_random(source, n, WORDS)
+    (correction,) = _hear(source, TAG_PRODUCTS, n, field.bits, 1)
+    taken = field.canonical(correction) & (ZERO - _words(source.backend, own, n))
+    return own, field.add(_elements(source, key, field), taken)
+
+
 def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int) -> Array:
     """Share of x_i y_i modulo 2^bits for words x [n]; y_i < 2^factor_bits are the receiver's.
 
@@ -247,6 +263,12 @@ def _told(source: CotSource, tag: str, n: int, planes: int) -> Array:
     width = word_count(n, 1)
     (received,) = source.channel.recv(tag, [8 * planes * width])
     return source.backend.asarray(np.frombuffer(received, np.uint64)).reshape(planes, width)
+
+
+def _elements(source: CotSource, keys: Array, field: Field) -> Array:
+    """Uniform elements from two words of pad each."""
+    high, low = (_column(source.backend, keys, at) for at in range(WORDS))
+    return source.backend.field_reduce(high, low, field.prime)
 
 
 def _words(backend: Backend, plane: Array, n: int) -> Array:

@@ -32,8 +32,9 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
+from gpu_ss.provider.specs.fields import FieldWrap
 from gpu_ss.provider.specs.tables import ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
 from gpu_ss.ring import WORD
 from net.channel import Channel
 
@@ -45,8 +46,10 @@ _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     DigitMonomials: recipes.digit_monomials,
     DigitTransfers: recipes.digit_transfers,
     ExpLookup: exp_lookup,
+    FieldWrap: recipes.wrap_product,
     NodeMonomials: recipes.node_monomials,
     ViewPowers: recipes.view_powers,
+    WordChoices: recipes.word_choices,
     WordTransfers: recipes.word_transfers,
     WrapProduct: recipes.wrap_product,
 }

@@ -13,6 +13,7 @@ Bits for one element, both directions together, without the OTs themselves (0.47
     overlap      m bits of each party alone: XOR of ANDs   m OTs                2 m
     product      two numbers modulo 2^w, one of k bits     2 k OTs              k (2 w + 3 - k)
     square       a number modulo 2^w                       w - 1 OTs            (w - 1)(w + 2) / 2
+    wrap_product a bit of each party alone modulo 2^w or p 1 OT                 w, or the bits of p
     joint        a number of each party alone, modulo 2^w  k OTs for k bits     k (2 w + 3 - k) / 2
 """
 
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.field import Field
 from gpu_ss.provider.ot import convert
 from gpu_ss.provider.ot.convert import AndTriples, and_triples
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, frame
@@ -171,20 +173,37 @@ class OtPair:
             return convert.send_products(self._sender, words, bits, chosen=True)
         return convert.receive_products(self._receiver, n, bits, choice=plane)[1]
 
-    def wrap_product(self, a: Array, n: int, ring: Ring) -> tuple[Array, Array]:
+    def wrap_product(self, a: Array, n: int, group: Ring | Field) -> tuple[Array, Array]:
         """a_i b_i for rank 0's bits a, a plane [1, W], and random bits b of rank 1: (b or a, share [n])."""
         return self._chunks(
-            lambda some: self._wrap_product(a[:, some.start // WORD :], some.stop - some.start, ring),
+            lambda some: self._wrap_product(a[:, some.start // WORD :], some.stop - some.start, group),
             n,
             CHUNK,
         )
 
-    def _wrap_product(self, a: Array, n: int, ring: Ring) -> tuple[Array, Array]:
+    def _wrap_product(self, a: Array, n: int, group: Ring | Field) -> tuple[Array, Array]:
+        if self.rank and isinstance(group, Field):
+            return convert.receive_field_products(self._receiver, n, group)
         if self.rank:
-            return convert.receive_products(self._receiver, n, ring.bits)
+            return convert.receive_products(self._receiver, n, group.bits)
         plane = self.backend.xp.ascontiguousarray(a[:, : -(-n // WORD)])
         words = self.backend.plane_words(plane, n)[0]
-        return plane, convert.send_products(self._sender, words, ring.bits)
+        if isinstance(group, Field):
+            return plane, convert.send_field_products(self._sender, words, group)
+        return plane, convert.send_products(self._sender, words, group.bits)
+
+    def word_choices(self, n: int, ring: Ring) -> tuple[Array, Array]:
+        """n transfers of 1 of 2 words to rank 0: choices [1, W], chosen pads [n]; rank 1: pads [2, n], zeros."""
+
+        def part(some: slice) -> tuple[Array, Array]:
+            count = some.stop - some.start
+            if self.rank == 0:
+                own, chosen = convert.receive_random(self._receiver, count)
+                return own, ring.reduce(chosen[:, 0])
+            pads = [key[:, 0] for key in convert.send_random(self._sender, count)]
+            return ring.reduce(self.backend.xp.stack(pads)), self.backend.zeros(count)
+
+        return self._chunks(part, n, CHUNK)
 
     def word_pads(self, n: int, ring: Ring) -> tuple[Array, Array, Array]:
         """n transfers of 1 of 2 words in each direction: own choices [1, W], own pads [2, n], chosen pads [n]."""

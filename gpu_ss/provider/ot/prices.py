@@ -33,8 +33,9 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
+from gpu_ss.provider.specs.fields import FieldWrap
 from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
 from gpu_ss.ring import WORD
 
 
@@ -150,12 +151,14 @@ _PRICES: dict[type[Correlation], Callable[[Bill, Any], float]] = {
     DigitMonomials: _digits,
     DigitTransfers: lambda bill, s: s.n * s.digits * s.width * OT_BITS,
     ExpLookup: _exponential,
+    FieldWrap: lambda bill, s: s.n * (s.prime.bit_length() + OT_BITS),
     NodeMonomials: lambda bill, s: WORD * s.words * _subsets(s.subsets()),
     Powers: lambda bill, s: bill.view_powers(MaskView(s.a, s.n, s.bits, s.bits), s.bits, s.degree, False),
     Product: lambda bill, s: s.n * product(s.bits),
     RowProduct: lambda bill, s: s.rows * s.n * product(s.bits),
     RowSquareSum: lambda bill, s: s.rows * s.n * square(s.bits),
     ViewPowers: lambda bill, s: bill.view_powers(s.view, s.bits, s.degree, bool(s.lift)),
+    WordChoices: lambda bill, s: s.n * OT_BITS,
     WordTransfers: lambda bill, s: 2 * s.n * OT_BITS,
     WrapProduct: lambda bill, s: s.n * (s.bits + OT_BITS),
 }

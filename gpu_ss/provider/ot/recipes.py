@@ -14,6 +14,7 @@ import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.reference_circuits import and_subsets
+from gpu_ss.field import Field
 from gpu_ss.prg import Prg
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.jobs import Job, Shared, Work
@@ -44,7 +45,8 @@ from gpu_ss.provider.specs.bits import (
     pair_differences,
     words_of,
 )
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.fields import FieldWrap
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
 from gpu_ss.ring import Array, Ring, lead_of
 
 #: This party's arrays of a correlation.
@@ -237,10 +239,11 @@ def bit_products(kitchen: Kitchen, spec: BitProducts) -> Made:
     return [out]
 
 
-def wrap_product(kitchen: Kitchen, spec: WrapProduct) -> Made:
+def wrap_product(kitchen: Kitchen, spec: WrapProduct | FieldWrap) -> Made:
     """Both bits are fresh: rank 0's from its generator, rank 1's the choice bits of the OTs."""
     own = kitchen.fresh_plane(spec.n)
-    ((plane, share),) = yield [Wrap(own, spec.n, Ring(spec.bits))]
+    group = Field(spec.prime) if isinstance(spec, FieldWrap) else Ring(spec.bits)
+    ((plane, share),) = yield [Wrap(own, spec.n, group)]
     return [plane, None, share] if kitchen.rank == 0 else [None, plane, share]
 
 
@@ -300,6 +303,11 @@ def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
 def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
     (arrays,) = yield [Pads(partial(OtPair.triples, words=spec.words, payload=spec.payload))]
     return list(arrays)
+
+
+def word_choices(kitchen: Kitchen, spec: WordChoices) -> Made:
+    ((first, second),) = yield [Pads(partial(OtPair.word_choices, n=spec.n, ring=Ring(spec.bits)))]
+    return [first, None, second] if kitchen.rank == 0 else [None, first, second]
 
 
 def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
 from gpu_ss.provider.specs.bits import words_of
 from gpu_ss.ring import Array
@@ -72,6 +74,29 @@ class BitTriples(Correlation):
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         b, a = dealing.clear[0], dealing.clear[1]
         return (b & a,)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class WordChoices(Correlation):
+    """n transfers of 1 of 2 words of `bits` bits from rank 1 to rank 0.
+
+    The choices of rank 0 as a plane, the pads [2, n] of rank 1, the chosen pads (XOR-shared).
+    """
+
+    n: int
+    bits: int
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (
+            Out((1, words_of(self.n)), xor=True, random=True, owner=0),
+            Out((2, self.n), self.bits, xor=True, random=True, owner=1),
+            Out((self.n,), self.bits, xor=True),
+        )
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        choice, (zero, one) = dealing.clear[0], dealing.clear[1]  # type: ignore[misc]
+        chosen = np.uint64(0) - dealing.backend.plane_words(choice, self.n)[0]
+        return (zero ^ ((zero ^ one) & chosen),)
 
 
 @dataclass(frozen=True)

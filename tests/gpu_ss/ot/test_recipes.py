@@ -10,6 +10,7 @@ import pytest
 
 from gpu_ss.backend import get_backend
 from gpu_ss.backend.reference_circuits import and_subsets
+from gpu_ss.field import FIELD53, FIELD60
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.correlation import BitMask, Correlation, Dealing, Mask, combine
 from gpu_ss.provider.made import MadeProvider, SeedProvider
@@ -36,8 +37,9 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
     words_of,
 )
+from gpu_ss.provider.specs.fields import FieldWrap
 from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, power_table
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -95,6 +97,13 @@ def test_digit_monomials(name: str, most: int) -> None:
     low = view.bits - 1
     widths = (*[most] * (low // most), *([low % most] if low % most else []))
     check([mask, DigitMonomials(view, widths)])
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 70, 1000])
+def test_bits_in_fields_and_choices(n: int) -> None:
+    for prime in (5, FIELD53.prime, FIELD60.prime):
+        check([FieldWrap(n, prime)])
+    check([WordChoices(n, 53)])
 
 
 def test_digit_monomials_of_rows() -> None:
