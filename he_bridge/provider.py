@@ -6,7 +6,7 @@ What is revealed: what the protocols of `products` reveal, that is nothing up to
 from __future__ import annotations
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.economy import ALONE
+from gpu_ss.economy import ALONE, Economy
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Direct, DirectAffine, DirectMatmul
@@ -149,10 +149,11 @@ def two_party(
     inner: Provider,
     engine: Engine = "native",
     direct: bool = False,
+    economy: Economy = ALONE,
 ) -> Provider:
     """The same without a dealer: what is not a product of masks comes from oblivious transfer."""
     bits = OtMaker(rank, backend, silent_pair(rank, backend, channel), OT_BITS)
-    return MadeProvider(inner, [bits, _products(rank, backend, channel, engine, direct)], ALONE)
+    return MadeProvider(inner, [bits, _products(rank, backend, channel, engine, direct)], economy)
 
 
 def _products(rank: int, backend: Backend, channel: Channel, engine: Engine, direct: bool) -> ProductMaker:
