@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpu_ss.plan import Plan
+from gpu_ss.provider.specs.transfers import DigitTransfers
 from gpu_ss.ring import word_count
 from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges, Task
@@ -90,7 +91,14 @@ class InferencePlan:
             "encryption_bytes": made["he"],
             "transfer_bytes": made["ot"],
             "setup_bytes": sum(self.setup.sent),
+            "network_online_s": self.network_s(self.query.rounds, client + server),
+            "network_offline_s": self.network_s(0, made["he"] + made["ot"]),
+            "shares_compared": any(isinstance(spec, DigitTransfers) for spec in self.query.specs),
         }
+
+    def network_s(self, rounds: int, size: int) -> float:
+        """Seconds that rounds and bytes take on the network of the terms, one after the other."""
+        return round(self.terms.economy.nanoseconds(rounds, size) / 1e9, 3)
 
 
 @dataclass(frozen=True)
