@@ -1,4 +1,4 @@
-"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | doctor."""
+"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | fit | doctor."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ On two machines:          fastlmpi keygen keys --name server   (each party once,
                           fastlmpi query  --server tcp://SERVER:5701 --model DIR --text "..."
 With a dealer:            fastlmpi dealer --dealer tcp://*:5702
                           and at both others --trust dealer --dealer tcp://DEALER:5702
+A function of your own:   fastlmpi fit silu --json silu.json --plot silu.png
 What works here:          fastlmpi doctor
 """
 
@@ -303,6 +304,49 @@ def _plan_table(name: str, found: Any) -> Table:
         "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
     )
     return table
+
+
+@app.command()
+@_clear_errors
+def fit(
+    function: Annotated[
+        str,
+        typer.Argument(
+            help="gelu, gelu_tanh, silu, tanh, sigmoid, erf, exp, mish, softplus; or a name of yours."
+        ),
+    ],
+    degree: Annotated[int, typer.Option(help="Degree of every piece, 1 to 4.")] = 3,
+    pieces: Annotated[
+        int | None, typer.Option(help="Pieces between the limits [default: the fewest that keep --error].")
+    ] = None,
+    span: Annotated[
+        str | None, typer.Option("--range", help="LO,HI: where it matters [default: the function's own].")
+    ] = None,
+    norm: Annotated[str, typer.Option(help="minimax (least largest error) or squares.")] = "minimax",
+    error: Annotated[float, typer.Option(help="The largest error aimed at.")] = 5e-4,
+    code: Annotated[
+        str | None,
+        typer.Option(
+            "--callable",
+            help="MODULE:FUNCTION, any Python function of one number or array. It is imported from here and run.",
+        ),
+    ] = None,
+    json_file: JsonFile = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw function and errors to this file (.png).")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a function by continuous pieces, for evaluation on shares.
+
+    Finds breakpoints, window and integer coefficients; says what the fit is worth, beside published ones, and what
+    it costs to evaluate in a 64-bit ring. The --json file holds a table for gpu_ss.functions.activation, see
+    docs/fitting.md.
+    """
+    from transformer.fit import parse_range, run_fit, show, write_json
+
+    found = run_fit(function, degree, pieces, parse_range(span), norm, error, code, plot, quiet)
+    show(found, Console(markup=False))
+    if json_file is not None:
+        write_json(found, json_file)
 
 
 @app.command()
