@@ -17,6 +17,7 @@ from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
 from net import NetError
 from transformer.errors import ModelError
+from transformer.fit import fit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +79,18 @@ Linear = Annotated[
 Engine = Annotated[
     str | None,
     typer.Option(help="Who multiplies by weights under encryption: native, or tenseal (slow; small models)."),
+]
+DpMechanism = Annotated[
+    str | None, typer.Option(help="Noise on the result: laplace or gaussian [default: gaussian].")
+]
+DpEpsilon = Annotated[
+    float | None,
+    typer.Option(help="Differentially private results: epsilon of one query [default: no noise]."),
+]
+DpDelta = Annotated[float | None, typer.Option(help="Its delta [default: 1e-6].")]
+DpSensitivity = Annotated[
+    float | None,
+    typer.Option(help="The most all revealed numbers of a query may change, L1 (laplace) or L2 (gaussian)."),
 ]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
@@ -184,6 +197,10 @@ def serve(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    dp_epsilon: DpEpsilon = None,
+    dp_delta: DpDelta = None,
+    dp_sensitivity: DpSensitivity = None,
+    dp_mechanism: DpMechanism = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -210,6 +227,10 @@ def query(
     compare: Annotated[bool, typer.Option(help="Also run --model in clear here and compare.")] = False,
     trust: Trust = None,
     weights: Weights = None,
+    dp_epsilon: DpEpsilon = None,
+    dp_delta: DpDelta = None,
+    dp_sensitivity: DpSensitivity = None,
+    dp_mechanism: DpMechanism = None,
     backend: BackendName = None,
     pad_to: PadTo = None,
     store: Store = None,
@@ -265,6 +286,10 @@ def plan(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    dp_epsilon: DpEpsilon = None,
+    dp_delta: DpDelta = None,
+    dp_sensitivity: DpSensitivity = None,
+    dp_mechanism: DpMechanism = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
@@ -306,47 +331,7 @@ def _plan_table(name: str, found: Any) -> Table:
     return table
 
 
-@app.command()
-@_clear_errors
-def fit(
-    function: Annotated[
-        str,
-        typer.Argument(
-            help="gelu, gelu_tanh, silu, tanh, sigmoid, erf, exp, mish, softplus; or a name of yours."
-        ),
-    ],
-    degree: Annotated[int, typer.Option(help="Degree of every piece, 1 to 4.")] = 3,
-    pieces: Annotated[
-        int | None, typer.Option(help="Pieces between the limits [default: the fewest that keep --error].")
-    ] = None,
-    span: Annotated[
-        str | None, typer.Option("--range", help="LO,HI: where it matters [default: the function's own].")
-    ] = None,
-    norm: Annotated[str, typer.Option(help="minimax (least largest error) or squares.")] = "minimax",
-    error: Annotated[float, typer.Option(help="The largest error aimed at.")] = 5e-4,
-    code: Annotated[
-        str | None,
-        typer.Option(
-            "--callable",
-            help="MODULE:FUNCTION, any Python function of one number or array. It is imported from here and run.",
-        ),
-    ] = None,
-    json_file: JsonFile = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw function and errors to this file (.png).")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Fit a function by continuous pieces, for evaluation on shares.
-
-    Finds breakpoints, window and integer coefficients; says what the fit is worth, beside published ones, and what
-    it costs to evaluate in a 64-bit ring. The --json file holds a table for gpu_ss.functions.activation, see
-    docs/fitting.md.
-    """
-    from transformer.fit import parse_range, run_fit, show, write_json
-
-    found = run_fit(function, degree, pieces, parse_range(span), norm, error, code, plot, quiet)
-    show(found, Console(markup=False))
-    if json_file is not None:
-        write_json(found, json_file)
+app.command()(_clear_errors(fit))
 
 
 @app.command()

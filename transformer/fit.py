@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,6 +16,47 @@ from rich.table import Table
 from transformer.errors import InputError
 
 MISSING = "fastlmpi fit needs scipy, and matplotlib for --plot: pip install 'fastlmpi[fit]'"
+
+
+def fit(
+    function: Annotated[
+        str,
+        typer.Argument(
+            help="gelu, gelu_tanh, silu, tanh, sigmoid, erf, exp, mish, softplus; or a name of yours."
+        ),
+    ],
+    degree: Annotated[int, typer.Option(help="Degree of every piece, 1 to 4.")] = 3,
+    pieces: Annotated[
+        int | None, typer.Option(help="Pieces between the limits [default: the fewest that keep --error].")
+    ] = None,
+    span: Annotated[
+        str | None, typer.Option("--range", help="LO,HI: where it matters [default: the function's own].")
+    ] = None,
+    norm: Annotated[str, typer.Option(help="minimax (least largest error) or squares.")] = "minimax",
+    error: Annotated[float, typer.Option(help="The largest error aimed at.")] = 5e-4,
+    code: Annotated[
+        str | None,
+        typer.Option(
+            "--callable",
+            help="MODULE:FUNCTION, any Python function of one number or array. It is imported from here and run.",
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write report and table to this file.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw function and errors to this file (.png).")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No counter.")] = False,
+) -> None:
+    """Fit a function by continuous pieces, for evaluation on shares.
+
+    Finds breakpoints, window and integer coefficients; says what the fit is worth, beside published ones, and what
+    it costs to evaluate in a 64-bit ring. The --json file holds a table for gpu_ss.functions.activation, see
+    docs/fitting.md.
+    """
+    found = run_fit(function, degree, pieces, parse_range(span), norm, error, code, plot, quiet)
+    show(found, Console(markup=False))
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:
@@ -57,11 +99,6 @@ def run_fit(
     if plot is not None:
         draw(target, fitted, plot)
     return report.report(target, fitted)
-
-
-def write_json(found: dict[str, Any], file: Path) -> None:
-    """The report as a file."""
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def show(found: dict[str, Any], console: Console) -> None:

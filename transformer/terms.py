@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from gpu_ss.economy import ALONE, DEALT, Economy
+from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Traffic
 from gpu_ss.session import Extension
@@ -38,6 +39,7 @@ class Terms(BaseModel):
     made before but keys, so a single query without a time window ahead waits less in all.
     engine: who multiplies by weights, with products by `he` and linear `offline`: `native`, this project's own
     ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
+    privacy: noise that neither party knows is added to all that a query reveals, for that guarantee; None: none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class Terms(BaseModel):
     products: ProductsMode = "dealer"
     linear: LinearMode = "offline"
     engine: Engine = "native"
+    privacy: Guarantee | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Terms:

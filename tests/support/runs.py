@@ -12,6 +12,8 @@ from gpu_ss.functions.exp import exp
 from gpu_ss.functions.inverse import rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
+from gpu_ss.functions.noise import protect
+from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.party import Party
 from gpu_ss.protocols.arith import matmul, mul, powers
@@ -41,6 +43,11 @@ def _weights(party: Party, x: Any) -> Any:
     return open_static(party, private(party, 1, mine, (8, 12), RING64, 0))
 
 
+def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
+    guarantee = Guarantee(mechanism=mechanism, epsilon=8, delta=1e-3, sensitivity=2.0**-14)
+    return party.run(protect(party, [secret(party, x)], guarantee))[0]
+
+
 RUNS_BY_NAME: dict[str, Run] = {
     "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
     "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
@@ -60,5 +67,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "laplace": lambda p, x: _noisy(p, x, "laplace"),
+    "gaussian": lambda p, x: _noisy(p, x, "gaussian"),
     "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),
 }
