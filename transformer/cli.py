@@ -1,4 +1,4 @@
-"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | doctor."""
+"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | fit | doctor."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
 from net import NetError
 from transformer.errors import ModelError
+from transformer.fit import fit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +35,7 @@ On two machines:          fastlmpi keygen keys --name server   (each party once,
                           fastlmpi query  --server tcp://SERVER:5701 --model DIR --text "..."
 With a dealer:            fastlmpi dealer --dealer tcp://*:5702
                           and at both others --trust dealer --dealer tcp://DEALER:5702
+A function of your own:   fastlmpi fit silu --json silu.json --plot silu.png
 What works here:          fastlmpi doctor
 """
 
@@ -83,6 +85,18 @@ Network = Annotated[
     typer.Option(
         help="What the link is like, to choose between rounds and bytes: lan, lan10, wan, wan80 or MBIT_S,RTT_MS."
     ),
+]
+DpMechanism = Annotated[
+    str | None, typer.Option(help="Noise on the result: laplace or gaussian [default: gaussian].")
+]
+DpEpsilon = Annotated[
+    float | None,
+    typer.Option(help="Differentially private results: epsilon of one query [default: no noise]."),
+]
+DpDelta = Annotated[float | None, typer.Option(help="Its delta [default: 1e-6].")]
+DpSensitivity = Annotated[
+    float | None,
+    typer.Option(help="The most all revealed numbers of a query may change, L1 (laplace) or L2 (gaussian)."),
 ]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
@@ -193,6 +207,10 @@ def serve(
     linear: Linear = None,
     engine: Engine = None,
     network: Network = None,
+    dp_epsilon: DpEpsilon = None,
+    dp_delta: DpDelta = None,
+    dp_sensitivity: DpSensitivity = None,
+    dp_mechanism: DpMechanism = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -219,6 +237,10 @@ def query(
     compare: Annotated[bool, typer.Option(help="Also run --model in clear here and compare.")] = False,
     trust: Trust = None,
     weights: Weights = None,
+    dp_epsilon: DpEpsilon = None,
+    dp_delta: DpDelta = None,
+    dp_sensitivity: DpSensitivity = None,
+    dp_mechanism: DpMechanism = None,
     backend: BackendName = None,
     pad_to: PadTo = None,
     store: Store = None,
@@ -275,6 +297,10 @@ def plan(
     linear: Linear = None,
     engine: Engine = None,
     network: Network = None,
+    dp_epsilon: DpEpsilon = None,
+    dp_delta: DpDelta = None,
+    dp_sensitivity: DpSensitivity = None,
+    dp_mechanism: DpMechanism = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
@@ -316,6 +342,9 @@ def _plan_table(name: str, found: Any) -> Table:
         "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
     )
     return table
+
+
+app.command()(_clear_errors(fit))
 
 
 @app.command()

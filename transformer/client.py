@@ -165,7 +165,7 @@ class Client:
 
         party.watch = watch
         with clock.phase(channel, "online"):
-            outputs = infer(party, self._model, request, tokens)
+            outputs = infer(party, self._model, request, tokens, self.card.terms.privacy)
         other = hear(channel, "timing", Timing)
         spent = channel.traffic.report() - before
         report = RunReport(

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpu_ss.fixed import decode, encode
+from gpu_ss.functions.noise import protect
+from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.party import Party, Steps, together
 from gpu_ss.plan import Plan, make_plan
 from gpu_ss.protocols.io import private, reveal, share
@@ -60,9 +62,18 @@ class Tokens:
         return Request(batch=batch, length=length)
 
 
-def infer(party: Party, model: Encoder, request: Request, tokens: Tokens | None) -> dict[str, Real | None]:
-    """The outputs by name at the client (None at the server). `tokens` at the client only."""
-    shares = party.run(_forward(party, model, request, tokens))
+def infer(
+    party: Party,
+    model: Encoder,
+    request: Request,
+    tokens: Tokens | None,
+    privacy: Guarantee | None = None,
+) -> dict[str, Real | None]:
+    """The outputs by name at the client (None at the server). `tokens` at the client only.
+
+    privacy: noise for that guarantee is added to them, see `gpu_ss.functions.noise`.
+    """
+    shares = party.run(_forward(party, model, request, tokens, privacy))
     return {name: _to_real(party, *found) for name, found in shares.items()}
 
 
@@ -72,7 +83,7 @@ def plan_inference(rank: int, numbers: Numbers, request: Request, terms: Terms, 
     model = setup_plan.model
     plan = make_plan(
         rank,
-        lambda party: party.run(_forward(party, model, request, None)),
+        lambda party: party.run(_forward(party, model, request, None, terms.privacy)),
         setup_plan.plan.taken,
         terms.economy,
         terms.traffic,
@@ -102,7 +113,7 @@ def plan_setup(rank: int, numbers: Numbers, terms: Terms) -> SetupPlan:
 
 
 def _forward(
-    party: Party, model: Encoder, request: Request, tokens: Tokens | None
+    party: Party, model: Encoder, request: Request, tokens: Tokens | None, privacy: Guarantee | None
 ) -> Steps[dict[str, tuple[AShare, Any]]]:
     arch = model.numbers.arch
     shape = (request.batch, request.length)
@@ -114,6 +125,9 @@ def _forward(
         weights = None if tokens is None else encode(_averages(tokens, arch.pooling), RING64, POOL_FRAC)
         pool = _secret(party, weights, (request.batch, 1, request.length), RING64, POOL_FRAC)
     outputs = yield from run_head(party, model, t, pool)
+    if privacy is not None:
+        noisy = yield from protect(party, list(outputs.values()), privacy)
+        outputs = dict(zip(outputs, noisy, strict=True))
     opened = yield from together(*(reveal.steps(party, x, CLIENT) for x in outputs.values()))
     return {name: (x, words) for (name, x), words in zip(outputs.items(), opened, strict=True)}
 

@@ -161,6 +161,11 @@ def ask(
         ) as client,
     ):
         card = client.card
+        if terms.privacy is not None and card.terms.privacy != terms.privacy:
+            raise SettingsError(
+                f"this side asks for {terms.privacy}, the server adds {card.terms.privacy or 'none'}; "
+                "state the same at both, or nothing here"
+            )
         tokens = tokenize(texts, tokenizer, card, pad_to)
         answer = client.ask(tokens)
         note = "" if store is None else client.about_store(tokens.request, answer.report.stored)

@@ -113,6 +113,7 @@ class Result:
             "engine": self.terms.engine,
             "network": self.terms.network,
             "trust": self.terms.trust,
+            "privacy": None if self.terms.privacy is None else self.terms.privacy.model_dump(),
             "stored": report.stored,
             "backend": self.backend,
         }
@@ -133,6 +134,10 @@ class Result:
                 matrix = _matrix(similarity(self.main_reference))
                 console.print("Sentence similarity, clear text", matrix, sep="\n")
         console.print(self._costs())
+        if self.terms.privacy is not None:
+            console.print(
+                f"The result has {self.terms.privacy}; neither party knows the noise.", soft_wrap=True
+            )
         if self.note:
             console.print(self.note, soft_wrap=True)
 

@@ -168,7 +168,7 @@ class _Session:
                 party.provider.prepare(plan.specs, self._offline)
             self._channel.exchange("ready", [b"server"], [6])
         with clock.phase(self._channel, "online"):
-            infer(party, self._model, request, None)
+            infer(party, self._model, request, None, self._card.terms.privacy)
         timing = Timing(
             offline_s=clock.seconds["offline"],
             online_s=clock.seconds["online"],

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gpu_ss.functions.privacy import Guarantee, Mechanism
 from gpu_ss.provider.store import Store
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
@@ -37,7 +38,8 @@ class Settings(BaseModel):
     material_limit_mb: how much of a query's correlations the server keeps in memory before it starts, with a
     dealer; memory_limit_mb: how large they may be without one, else the query is refused. store: folder for
     correlations prepared ahead of queries (default:
-    none are); store_limit_mb: how much of the disk they may take, of all peers together.
+    none are); store_limit_mb: how much of the disk they may take, of all peers together. dp_epsilon, dp_delta,
+    dp_sensitivity, dp_mechanism: noise on what a query reveals, see `gpu_ss.functions.privacy.Guarantee`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +56,10 @@ class Settings(BaseModel):
     linear: LinearMode = "offline"
     engine: Engine = "native"
     network: Network = "lan"
+    dp_mechanism: Mechanism = "gaussian"
+    dp_epsilon: float | None = Field(default=None, gt=0, le=64)
+    dp_delta: float = Field(default=1e-6, gt=0, lt=0.5)
+    dp_sensitivity: float | None = Field(default=None, gt=0, le=2.0**20)
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
@@ -74,6 +80,19 @@ class Settings(BaseModel):
             linear=self.linear,
             engine=self.engine,
             network=self.network,
+            privacy=self.privacy,
+        )
+
+    @property
+    def privacy(self) -> Guarantee | None:
+        """The guarantee asked for, if one is."""
+        if self.dp_epsilon is None or self.dp_sensitivity is None:
+            return None
+        return Guarantee(
+            mechanism=self.dp_mechanism,
+            epsilon=self.dp_epsilon,
+            delta=self.dp_delta,
+            sensitivity=self.dp_sensitivity,
         )
 
     @model_validator(mode="after")
@@ -82,6 +101,8 @@ class Settings(BaseModel):
             raise ValueError(
                 "a store needs trust two-party: a dealer's correlations are for one session only"
             )
+        if (self.dp_epsilon is None) != (self.dp_sensitivity is None):
+            raise ValueError("noise needs both dp_epsilon and dp_sensitivity; see docs/threat-model.md")
         return self
 
     def open_store(self) -> Store | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gpu_ss.economy import ALONE, DEALT, Economy
+from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Traffic
 from gpu_ss.session import Extension
@@ -52,6 +53,7 @@ class Terms(BaseModel):
     ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
     network: what the parties' link is like, by which protocols choose between fewer rounds and fewer bytes: `lan`
     (1 Gbit/s, 0.3 ms), `lan10`, `wan` (100 Mbit/s, 40 ms), `wan80`, or MBIT_S,RTT_MS. It changes no result.
+    privacy: noise that neither party knows is added to all that a query reveals, for that guarantee; None: none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,7 @@ class Terms(BaseModel):
     linear: LinearMode = "offline"
     engine: Engine = "native"
     network: Network = "lan"
+    privacy: Guarantee | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Terms:

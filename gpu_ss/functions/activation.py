@@ -27,33 +27,38 @@ from gpu_ss.values import AShare
 FRAC = 12
 
 
-def activation_table(name: str, economy: Economy = DEALT) -> PiecewiseTable:
-    """The table of a function: of cubics, or of quadratics where the parties make the products of powers."""
+def activation_table(name: str | PiecewiseTable, economy: Economy = DEALT) -> PiecewiseTable:
+    """The table of a function: of cubics, or of quadratics where the parties make the products of powers.
+
+    A table that is given (`tables.read` of what `fastlmpi fit` wrote) is taken as it is.
+    """
+    if isinstance(name, PiecewiseTable):
+        return name
     return table(name + QUADRATIC if economy.alone else name)
 
 
 def _value_bits(chosen: PiecewiseTable) -> int:
-    """Ring bits that a table's values below 1 need."""
-    return chosen.value_bits + 2
+    """Ring bits that a table's values need."""
+    return chosen.value_bits + chosen.whole_bits + 2
 
 
 def _activation_cost(
     x: AShare,
-    name: str = "gelu",
+    name: str | PiecewiseTable = "gelu",
     compare_bits: int | None = None,
     ring: Ring | None = None,
     frac_bits: int | None = None,
 ) -> Cost:
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
-    cost = FREE
-    width = _value_bits(table(name))
+    chosen, cost = activation_table(name), FREE
+    width = _value_bits(chosen)
     if read.bits < width:
         cost = truncate_cost(x.size, read.bits, 0, width)
         read = Ring(width)
     shape_only = AShare(x.data, read, FRAC)
-    cost = cost + evaluate.cost(shape_only, table(name), compare_bits or read.bits)
-    rounding = truncate_cost(x.size, read.bits, table(name).value_bits - out_frac, out_ring.bits)
-    if not any(any(w.linear) for w in table(name).windows):
+    cost = cost + evaluate.cost(shape_only, chosen, compare_bits or read.bits)
+    rounding = truncate_cost(x.size, read.bits, chosen.value_bits - out_frac, out_ring.bits)
+    if not any(any(w.linear) for w in chosen.windows):
         return cost + rounding
     free = min(WORD, read.bits + out_frac - FRAC)
     return cost + (rounding & truncate_cost(x.size, free, 0, max(free, out_ring.bits)))
@@ -74,12 +79,12 @@ def _plan(x: AShare, ring: Ring | None, frac_bits: int | None) -> tuple[Ring, Ri
 def activation(
     party: Party,
     x: AShare,
-    name: str = "gelu",
+    name: str | PiecewiseTable = "gelu",
     compare_bits: int | None = None,
     ring: Ring | None = None,
     frac_bits: int | None = None,
 ) -> Steps[AShare]:
-    """The function of that table at x, right for all |x| < 2^(bits-2) units, saturating exactly.
+    """The function of that table (or of its name) at x, right for all |x| < 2^(bits-2) units, saturating exactly.
 
     Result in `ring` with `frac_bits` (default: x's), both at least FRAC and at most what x had. With
     `compare_bits` the caller promises |x| < 2^(compare_bits - 2 - FRAC). Error: table's fit (see

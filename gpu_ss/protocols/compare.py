@@ -193,15 +193,38 @@ def at_least(
     masked by a uniform bit.
     """
     view = number.view
-    shape = shape or shape_for(view.bits, len(thresholds), economy=party.economy)
-    backend, words = party.backend, words_of(view.n)
+    shifted = [number.words - Ring(64).constant(t) for t in thresholds]
+    borrow, public, top_of_mask = yield from _borrows(party, view, shifted, shape)
+    top = (public ^ ~np.uint64(0)) & party.lead  # NOT the sign, the public part
+    bits = (borrow ^ top).reshape(len(thresholds), words_of(view.n)) ^ top_of_mask
+    return BShare(bits, (view.n,))
+
+
+COIN_BITS = 64  # of a mask whose low 63 bits decide coins
+
+
+def coins(party: Party, view: MaskView, limits: Sequence[Array]) -> Steps[BShare]:
+    """Bits [c < low bits of the mask r] for public words c of each array of `limits`: planes [len(limits), words].
+
+    r is uniform and known to neither party, so for one c this is a coin that falls 1 for (2^(bits-1) - 1 - c) of
+    2^(bits-1) values; coins of one element share r. Opened: what `at_least` opens, without any opening of r.
+    """
+    words = [party.backend.asarray(c) for c in limits]
+    borrow, _, _ = yield from _borrows(party, view, words, None)
+    return BShare(borrow.reshape(len(limits), words_of(view.n)), (view.n,))
+
+
+def _borrows(
+    party: Party, view: MaskView, numbers: Sequence[Array], shape: TreeShape | None
+) -> Steps[tuple[Array, Array, Array]]:
+    """[low bits of c < low bits of r] for each array c: a plane [1, V]; and the top bits of c and of r."""
+    shape = shape or shape_for(view.bits, len(numbers), economy=party.economy)
+    backend = party.backend
     basis = party.provider.take(DigitMonomials(view, shape.digits)).only
-    planes = [backend.to_planes(number.words - Ring(64).constant(t), view.bits) for t in thresholds]
+    planes = [backend.to_planes(c, view.bits) for c in numbers]
     public = planes[0] if len(planes) == 1 else backend.xp.concatenate(planes, axis=1)
     borrow = yield from _tree(party, public, basis, shape)
-    top = (public[-1] ^ ~np.uint64(0)) & party.lead  # NOT the sign, the public part
-    bits = (borrow ^ top).reshape(len(thresholds), words) ^ basis[-1:]
-    return BShare(bits, (view.n,))
+    return borrow, public[-1], basis[-1:]
 
 
 def _tree(party: Party, public: Array, basis: Array, shape: TreeShape) -> Steps[Array]:

@@ -56,8 +56,8 @@ class Window:
 class PiecewiseTable:
     """Windows from the smallest x to the largest, the value `first` below all pieces, and the scales.
 
-    x has `frac_bits` fractional bits, the value `value_bits`. With `lift`, x is known to be positive wherever
-    a piece applies and values need more bits than a window's ring has.
+    x has `frac_bits` fractional bits, the value `value_bits`, and is below 2^whole_bits. With `lift`, x is known to
+    be positive wherever a piece applies and values need more bits than a window's ring has.
     """
 
     name: str
@@ -66,6 +66,7 @@ class PiecewiseTable:
     first: int
     windows: tuple[Window, ...]
     lift: bool = False
+    whole_bits: int = 0
 
     @property
     def plain(self) -> bool:

@@ -55,6 +55,8 @@ def test_rank_is_read_only_on_its_floors() -> None:
         ("zmq", ["net/zeromq.py"]),
         ("cupy", ["gpu_ss/backend/cuda.py"]),
         ("tenseal", ["he_bridge/"]),
+        ("scipy", ["gpu_ss/functions/fitting/"]),
+        ("matplotlib", ["gpu_ss/functions/fitting/plot.py"]),
         ("torch", ["transformer/hf.py", "transformer/reference.py"]),
         ("transformers", ["transformer/client.py", "transformer/reference.py"]),
     ],
@@ -94,8 +96,9 @@ def test_reveal_has_one_home() -> None:
 def test_shares_need_no_heavy_library() -> None:
     code = (
         "import sys\n"
-        "for name in ('torch', 'transformers', 'cupy', 'tenseal'): sys.modules[name] = None\n"
-        "import gpu_ss.simulate, gpu_ss.functions.softmax\n"
+        "for name in ('torch', 'transformers', 'cupy', 'tenseal', 'scipy', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "import gpu_ss.simulate, gpu_ss.functions.softmax, gpu_ss.functions.tables.make\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
 

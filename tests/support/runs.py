@@ -13,6 +13,8 @@ from gpu_ss.functions.exp import exp
 from gpu_ss.functions.inverse import rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
+from gpu_ss.functions.noise import protect
+from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
@@ -53,6 +55,11 @@ def _field_rows(party: Party, x: Any) -> Any:
     return from_field(party, times_rows(party, opened, to_field(party, total, 10, FIELD60)), 9, Ring(40))
 
 
+def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
+    guarantee = Guarantee(mechanism=mechanism, epsilon=8, delta=1e-3, sensitivity=2.0**-14)
+    return party.run(protect(party, [secret(party, x)], guarantee))[0]
+
+
 RUNS_BY_NAME: dict[str, Run] = {
     "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
     "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
@@ -75,5 +82,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "laplace": lambda p, x: _noisy(p, x, "laplace"),
+    "gaussian": lambda p, x: _noisy(p, x, "gaussian"),
     "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),
 }

@@ -10,10 +10,13 @@ import hashlib
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+from gpu_ss.errors import FitError
 from gpu_ss.protocols.lines import LineTable
 from gpu_ss.protocols.piecewise import PiecewiseTable, Window
+from gpu_ss.ring import WORD
 
 #: Value scale of the inverse tables: f(raw x) * 2^61, so that x * f(x) and x^2 * f(x) just fit 64 bits.
 INVERSE_BITS = 61
@@ -51,6 +54,23 @@ def _text(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.json").read_text(encoding="utf-8")
 
 
+def read(file: str | Path) -> PiecewiseTable:
+    """A table from a file that `fastlmpi fit` wrote, for `activation`. Both parties need the same file.
+
+    Raises FitError if there is none, or it is not usable.
+    """
+    try:
+        data = json.loads(Path(file).read_text(encoding="utf-8"))
+        found = from_json(data.get("table", data))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FitError(f"{file} holds no table: {error!r}; make one with fastlmpi fit") from None
+    if found.lift or not found.plain or found.value_bits + found.whole_bits > WORD - 2:
+        raise FitError(
+            f"the table in {file} is not one that activation can evaluate; make one with fastlmpi fit"
+        )
+    return found
+
+
 def from_json(data: dict[str, Any]) -> PiecewiseTable:
     """The table a JSON object describes."""
     windows = tuple(
@@ -64,7 +84,13 @@ def from_json(data: dict[str, Any]) -> PiecewiseTable:
         for w in data["windows"]
     )
     return PiecewiseTable(
-        data["name"], data["frac_bits"], data["value_bits"], data["first"], windows, data["lift"]
+        data["name"],
+        data["frac_bits"],
+        data["value_bits"],
+        data["first"],
+        windows,
+        data["lift"],
+        data.get("whole_bits", 0),
     )
 
 
@@ -86,5 +112,6 @@ def to_json(t: PiecewiseTable) -> dict[str, Any]:
         "value_bits": t.value_bits,
         "first": t.first,
         "lift": t.lift,
+        "whole_bits": t.whole_bits,
         "windows": windows,
     }

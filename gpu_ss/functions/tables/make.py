@@ -2,9 +2,7 @@
 
     python -m gpu_ss.functions.tables.make [--check]
 
-A polynomial is fitted in the variable u = x - centre of its piece, in units of 2^-frac_bits, with value
-scale 2^value_bits. The highest coefficient is rounded first and the lower ones are fitted again to what is
-left, so coarse leading coefficients cost little. Expanded around 0 the coefficients are exact integers.
+How a piece is fitted and rounded: `gpu_ss.functions.fitting.polynomials`.
 """
 
 from __future__ import annotations
@@ -12,15 +10,24 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gpu_ss.functions.fitting.library import gelu, gelu_tanh
+from gpu_ss.functions.fitting.polynomials import (
+    Function,
+    Real,
+    cut,
+    expand,
+    fit_error,
+    integer_piece,
+    minimax,
+)
 from gpu_ss.functions.tables import (
     ACTIVATIONS,
     INVERSE_BITS,
@@ -35,83 +42,6 @@ from gpu_ss.functions.tables import (
 from gpu_ss.functions.tables.lines import lines
 from gpu_ss.protocols.lines import LineTable
 from gpu_ss.protocols.piecewise import PiecewiseTable, Window
-
-Real = NDArray[np.float64]
-Function = Callable[[Real], Real]
-SAMPLES = 400
-
-
-# -- fitting ----------------------------------------------------------------------------------------------
-
-
-def minimax(f: Function, low: float, high: float, degree: int, weight: Function | None = None) -> Real:
-    """Nearly minimax polynomial in u in [-1, 1] (x affine in u), by Lawson's reweighted least squares."""
-    u = np.cos(np.pi * (np.arange(SAMPLES) + 0.5) / SAMPLES)
-    x = 0.5 * (low + high) + 0.5 * (high - low) * u
-    y, w = f(x), np.ones(SAMPLES) / SAMPLES
-    scale = np.ones(SAMPLES) if weight is None else weight(x)
-    basis = np.polynomial.chebyshev.chebvander(u, degree)
-    for _ in range(60):
-        root = np.sqrt(w) * scale
-        fit = np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)[0]
-        error = np.abs(basis @ fit - y) * scale
-        if error.max() < 1e-15 * max(1.0, np.abs(y).max()):
-            break
-        w = w * error
-        w /= w.sum()
-    return np.asarray(np.polynomial.chebyshev.cheb2poly(fit), np.float64)
-
-
-def integer_piece(
-    f: Function, start: int, end: int, degree: int, frac_bits: int, value_bits: int
-) -> tuple[int, ...]:
-    """Integer coefficients in raw x (constant first) on raw [start, end), value scale 2^value_bits."""
-    centre, half = (start + end) // 2, 0.5 * (end - start) * 2.0**-frac_bits
-    middle = centre * 2.0**-frac_bits
-    local: list[int] = []
-
-    def rest(x: Real) -> Real:
-        u = x - middle
-        done = sum(
-            c * 2.0 ** (k * frac_bits - value_bits) * u**k
-            for k, c in zip(range(degree, -1, -1), local, strict=False)
-        )
-        return np.asarray(f(x) - done, np.float64)
-
-    for k in range(degree, -1, -1):
-        fit = minimax(rest, middle - half, middle + half, k)
-        local.append(round(fit[k] / half**k * 2.0 ** (value_bits - k * frac_bits)))
-    return expand(local[::-1], centre)
-
-
-def expand(local: Sequence[int], centre: int) -> tuple[int, ...]:
-    """sum c_k (x - centre)^k as coefficients of powers of x: exact integers."""
-    result = [0] * len(local)
-    for k, c in enumerate(local):
-        for j in range(k + 1):
-            result[j] += c * math.comb(k, j) * (-centre) ** (k - j)
-    return tuple(result)
-
-
-def cut(f: Function, low: float, high: float, degree: int, error: float) -> list[float]:
-    """Breakpoints from low to high, each piece as long as the error allows."""
-    cuts = [low]
-    while cuts[-1] < high - 1e-9:
-        a, b = cuts[-1] + 1e-3, high
-        if _error(f, cuts[-1], b, degree) > error:
-            for _ in range(30):
-                middle = 0.5 * (a + b)
-                a, b = (middle, b) if _error(f, cuts[-1], middle, degree) <= error else (a, middle)
-            b = a
-        cuts.append(b)
-    return cuts
-
-
-def _error(f: Function, low: float, high: float, degree: int) -> float:
-    u = np.linspace(-1, 1, 801)
-    x = 0.5 * (low + high) + 0.5 * (high - low) * u
-    return float(np.abs(np.polynomial.polynomial.polyval(u, minimax(f, low, high, degree)) - f(x)).max())
-
 
 # -- activations: one window, saturated tails -------------------------------------------------------------
 
@@ -146,20 +76,12 @@ def mirrored(cuts: Sequence[float]) -> list[float]:
     return sorted([-c for c in cuts] + list(cuts))
 
 
-def gelu(x: Real) -> Real:
-    return np.array([0.5 * v * math.erfc(-v / math.sqrt(2.0)) for v in x])
-
-
-def gelu_tanh(x: Real) -> Real:
-    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))), np.float64)
-
-
 def symmetric_cuts(f: Function, tail: Function, degree: int, error: float, middle: float) -> list[float]:
     """+-cuts: a middle piece as wide as the error allows (at most `middle`), then pieces of the tail."""
     low, high = 0.05, middle
     for _ in range(30):
         half = 0.5 * (low + high)
-        low, high = (half, high) if _error(f, -half, half, degree) <= error else (low, half)
+        low, high = (half, high) if fit_error(f, -half, half, degree) <= error else (low, half)
     end = next(t for t in np.arange(1.0, 12.0, 0.01) if np.abs(tail(np.array([t])))[0] <= error)
     return mirrored(cut(tail, low, float(end), degree, error))
 
