@@ -47,7 +47,7 @@ def layer_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
     from bench.layer import LayerJob
 
     folder = None if sizes.folder is None else str(sizes.folder)
-    job = LayerJob(sizes.hidden, sizes.heads, sizes.ffn, sizes.seq, sizes.batch, folder)
+    job = LayerJob(sizes.hidden, sizes.heads, sizes.ffn, sizes.seq, sizes.batch, folder, setting.profile)
     with running(setting) as bench:
         yield bench.measure(job, repeats)
 
@@ -57,6 +57,6 @@ def model_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
     from bench.model import ModelJob
 
     with model_folder(sizes) as folder:
-        job = ModelJob(str(folder), sizes.seq, sizes.batch)
+        job = ModelJob(str(folder), sizes.seq, sizes.batch, setting.profile)
         with running(setting) as bench:
             yield bench.measure(job, repeats)

@@ -78,6 +78,13 @@ Engine = Annotated[
     str | None,
     typer.Option(help="Who multiplies by weights under encryption: native, or tenseal (slow; small models)."),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose functions for SoftMax and GeLU, the same at both parties: precise (default), fastlmpi, bolt, "
+        "puma, bumblebee, secformer, mpcformer, the-x or gaussian-kernel; see docs/profiles.md."
+    ),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Store = Annotated[Path | None, typer.Option(help="Folder for correlations prepared ahead of queries.")]
@@ -120,6 +127,7 @@ def demo(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    profile: Profile = None,
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -127,7 +135,9 @@ def demo(
     """Run client and server on this machine, on real text, and compare with the clear-text model."""
     from transformer.demo import run_demo
 
-    result = run_demo(model, text, task, backend, trust, weights, products, linear, engine, pad_to, quiet)
+    result = run_demo(
+        model, text, task, backend, trust, weights, products, linear, engine, profile, pad_to, quiet
+    )
     result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
@@ -183,6 +193,7 @@ def serve(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    profile: Profile = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -209,6 +220,7 @@ def query(
     compare: Annotated[bool, typer.Option(help="Also run --model in clear here and compare.")] = False,
     trust: Trust = None,
     weights: Weights = None,
+    profile: Profile = None,
     backend: BackendName = None,
     pad_to: PadTo = None,
     store: Store = None,
@@ -238,6 +250,7 @@ def prepare(
     server: ServerAddress = None,
     model: Annotated[str | None, typer.Option(help="The model, if its weights are public.")] = None,
     weights: Weights = None,
+    profile: Profile = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -264,6 +277,7 @@ def plan(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
@@ -293,7 +307,7 @@ def _plan_table(name: str, found: Any) -> Table:
         f"offline per query: {offline or 'nothing'}"
     )
     tokens = f"batch {summary['batch']} x {summary['length']} tokens"
-    shape = f"{tokens}, trust {summary['trust']}, {summary['weights']} weights"
+    shape = f"{tokens}, profile {summary['profile']}, trust {summary['trust']}, {summary['weights']} weights"
     table = Table(title=f"{name}: {shape}", caption=caption)
     for column in ("step", "messages", "client sends", "server sends"):
         table.add_column(column, justify="left" if column == "step" else "right")

@@ -36,6 +36,7 @@ def run_demo(
     products: str | None,
     linear: str | None,
     engine: str | None,
+    profile: str | None,
     pad_to: int | None,
     quiet: bool,
 ) -> Result:
@@ -51,6 +52,7 @@ def run_demo(
         "products": products,
         "linear": linear,
         "engine": engine,
+        "profile": profile,
     }
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
@@ -76,7 +78,7 @@ def usual_trust(backend: str, products: str | None) -> TrustMode:
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
     argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
-    for name in ("model", "task", "trust", "weights", "products", "linear", "engine"):
+    for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "profile"):
         argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
     dealt = chosen["trust"] == "dealer"
     dealer_argv = [*_command("dealer"), *common, "--dealer", "tcp://127.0.0.1:*"]

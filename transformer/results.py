@@ -112,6 +112,7 @@ class Result:
             "linear": self.terms.linear,
             "engine": self.terms.engine,
             "trust": self.terms.trust,
+            "profile": self.terms.profile,
             "stored": report.stored,
             "backend": self.backend,
         }

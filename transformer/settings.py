@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gpu_ss.provider.store import Store
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
-from transformer.terms import Engine, LinearMode, ProductsMode, Terms, TrustMode, WeightsMode
+from transformer.terms import Engine, LinearMode, ProductsMode, ProfileName, Terms, TrustMode, WeightsMode
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -32,7 +32,8 @@ class Settings(BaseModel):
     connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
-    offline or direct; engine: native or tenseal; see terms.py. recv_timeout_s: how long to wait for a sign of
+    offline or direct; engine: native or tenseal; see terms.py. profile: whose functions for SoftMax, GeLU and
+    LayerNorm, the same at client and server (profiles.py). recv_timeout_s: how long to wait for a sign of
     life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
     server keeps in memory before it starts, with a dealer; memory_limit_mb: how large they may be without one, else
     the query is refused. store: folder for correlations prepared ahead of queries (default:
@@ -52,6 +53,7 @@ class Settings(BaseModel):
     products: ProductsMode | None = None
     linear: LinearMode = "offline"
     engine: Engine = "native"
+    profile: ProfileName = "precise"
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
@@ -71,6 +73,7 @@ class Settings(BaseModel):
             products=products,
             linear=self.linear,
             engine=self.engine,
+            profile=self.profile,
         )
 
     @model_validator(mode="after")

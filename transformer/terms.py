@@ -1,4 +1,4 @@
-"""What a session runs under besides the model: who is trusted, who holds the weights, who makes the products."""
+"""What a session runs under besides the model: trust, who holds the weights and makes the products, the profile."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ WeightsMode = Literal["private", "released-table", "public"]
 ProductsMode = Literal["dealer", "he"]
 LinearMode = Literal["offline", "direct"]
 Engine = Literal["native", "tenseal"]
+ProfileName = Literal[
+    "precise",
+    "fastlmpi",
+    "bolt",
+    "puma",
+    "bumblebee",
+    "secformer",
+    "mpcformer",
+    "the-x",
+    "gaussian-kernel",
+]
 
 TABLE = "embedding"  # the tensor that `released-table` gives away
 
@@ -38,6 +49,7 @@ class Terms(BaseModel):
     made before but keys, so a single query without a time window ahead waits less in all.
     engine: who multiplies by weights, with products by `he` and linear `offline`: `native`, this project's own
     ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
+    profile: which system's functions stand for SoftMax, GeLU and LayerNorm (profiles.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +59,7 @@ class Terms(BaseModel):
     products: ProductsMode = "dealer"
     linear: LinearMode = "offline"
     engine: Engine = "native"
+    profile: ProfileName = "precise"
 
     @model_validator(mode="after")
     def _consistent(self) -> Terms:
