@@ -1,8 +1,8 @@
 """A protocol's arithmetic on clear numbers, without a second party: what it computes, fast, for evaluation.
 
 A `ClearParty` runs the same programs as two parties do. It is rank 0 with every mask 0 and a rank 1 that holds
-nothing, so a share is the value itself and an opening gives what was put in: the rounding, the tables, the rings are
-those of the protocol, and cannot drift from it. Correlations are what a dealer would deal for masks of 0.
+nothing, so a share is the value itself and an opening gives what was put in: the rounding, the tables, the rings
+are those of the protocol, and cannot drift from it. Correlations are what a dealer would deal for masks of 0.
 
 Two things differ. Truncation rounds to the nearest unit; between parties it gives that unit or a neighbour, at
 random (`protocols.trunc`), so a result differs by what its truncations' units can do, and no more. And protocols
@@ -17,17 +17,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
+from gpu_ss.functions.maximum import maximum
+from gpu_ss.functions.softmax import HALF, softmax_weights
 from gpu_ss.party import Party, Round, Steps
 from gpu_ss.prg import Prg
 from gpu_ss.protocols.arith import matmul
-from gpu_ss.protocols.compare import ge_public
-from gpu_ss.protocols.io import reveal
+from gpu_ss.protocols.compare import effective, ge_public
+from gpu_ss.protocols.io import open_masked, reveal
+from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.periodic import WAVE_FRAC, WAVE_RING, sine_series
+from gpu_ss.protocols.piecewise import Evaluated, PiecewiseTable, evaluate
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Dealing
@@ -63,7 +68,9 @@ class ClearProvider(Provider):
             self._masks[number] = outs[0].shape
         elif not isinstance(spec, VANISHING):
             arrays = self._dealt(spec, arrays)
-            if isinstance(spec, ExpLookup):  # its sign depends on rank 0's share of the unit vector: all of it
+            if isinstance(
+                spec, ExpLookup
+            ):  # its sign depends on rank 0's share of the unit vector: all of it
                 arrays = self._dealt(spec, arrays)
         return arrays
 
@@ -155,6 +162,56 @@ def _times_bit(party: Party, b: BShare, x: AShare) -> AShare:
     return AShare(bits * x.data, x.ring, x.frac_bits)
 
 
+def _maximum(party: Party, x: AShare) -> AShare:
+    best = signed(x.ring, x.data).max(axis=-1)
+    return AShare(best.view(np.uint64), x.ring, x.frac_bits)
+
+
+def _softmax_weights(party: Party, y: AShare) -> Steps[AShare]:
+    """Everything but the tournament of the maximum."""
+    top = (signed(y.ring, y.data) >> np.int64(HALF)).max(axis=-1, keepdims=True) << np.int64(HALF)
+    below = AShare(y.data - top.view(np.uint64), y.ring, y.frac_bits)
+    (opened,) = yield from open_masked.steps(party, below, tag="scores")
+    weights = yield from exp2_opened(party, effective(opened, y.ring.bits), SOFTMAX, RING64)
+    return weights.reshape(*y.shape)
+
+
+def _evaluate(
+    party: Party,
+    x: AShare,
+    table: PiecewiseTable,
+    compare_bits: int | None = None,
+    ring: Ring | None = None,
+) -> Evaluated:
+    """The piece of each element, evaluated modulo 2^64 as the protocol does."""
+    units, words, ring = signed(x.ring, x.data), x.ring.reduce(x.data), ring or x.ring
+    value = np.full(x.shape, table.first % 2**WORD, np.uint64)
+    linear = np.zeros(x.shape, np.uint64)
+    for window in table.windows:
+        starts = np.array(window.starts, np.int64)
+        piece = np.searchsorted(starts, units >> np.int64(window.shift), side="right") - 1
+        reached, piece = piece >= 0, np.maximum(piece, 0)
+        total = np.zeros(x.shape, np.uint64)
+        for i, coarser in enumerate(window.coarser):
+            v = words >> np.uint64(window.shift + coarser)
+            part = np.zeros(x.shape, np.uint64)
+            for column in _columns([p[i] for p in window.pieces])[::-1]:
+                part = part * v + column[piece]
+            total = total + part
+        value = np.where(reached, total, value)
+        if any(window.linear):
+            slopes = np.array([c % 2**WORD for c in window.linear], np.uint64)
+            linear = np.where(reached, slopes[piece] * x.data, linear)
+    line = AShare(linear, ring, x.frac_bits) if any(any(w.linear) for w in table.windows) else None
+    return Evaluated(AShare(value, ring, table.value_bits), line)
+
+
+def _columns(pieces: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
+    """Coefficients of all pieces by power: [degree + 1, pieces], modulo 2^64."""
+    width = max(len(piece) for piece in pieces)
+    return np.array([[(*p, *[0] * width)[k] % 2**WORD for p in pieces] for k in range(width)], np.uint64)
+
+
 def _sine_series(party: Party, angle: AShare, factors: Sequence[float]) -> AShare:
     turn = angle.ring.reduce(angle.data).astype(np.float64) * (2 * np.pi / 2.0**angle.ring.bits)
     total = sum(factor * party.backend.xp.sin((k + 1) * turn) for k, factor in enumerate(factors))
@@ -177,6 +234,8 @@ IDEALS: dict[str, Callable[..., Steps[Any]]] = {
         (ge_public, _ge_public),
         (times_bit, _times_bit),
         (sine_series, _sine_series),
+        (maximum, _maximum),
+        (evaluate, _evaluate),
         (reveal, _reveal),
     )
-}
+} | {softmax_weights.name: _softmax_weights}

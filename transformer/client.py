@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from gpu_ss.provider.reel import Head
 from gpu_ss.provider.store import Store
 from gpu_ss.session import Opener, joined
 from net import ProtocolError, handshake
+from transformer.architecture import Architecture
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
 from transformer.inference import Request, Tokens, infer
@@ -210,8 +211,15 @@ def check_texts(texts: Sequence[str | tuple[str, str]]) -> None:
             raise InputError(f"text {number} is empty")
 
 
+class HasArchitecture(Protocol):
+    """A model card, or anything else that knows what texts fit."""
+
+    @property
+    def arch(self) -> Architecture: ...
+
+
 def tokenize(
-    texts: Sequence[str | tuple[str, str]], tokenizer: Any, card: ModelCard, pad_to: int | None = None
+    texts: Sequence[str | tuple[str, str]], tokenizer: Any, card: HasArchitecture, pad_to: int | None = None
 ) -> Tokens:
     """Token arrays of the texts (or pairs), padded to the longest or to `pad_to` tokens.
 

@@ -33,12 +33,12 @@ def run_demo(
     backend: str,
     trust: str | None,
     weights: str,
-    products: str | None,
-    linear: str | None,
-    engine: str | None,
-    profile: str | None,
-    pad_to: int | None,
-    quiet: bool,
+    products: str | None = None,
+    linear: str | None = None,
+    engine: str | None = None,
+    profile: str | None = None,
+    pad_to: int | None = None,
+    quiet: bool = True,
 ) -> Result:
     """Launch server and dealer, be the client, and compare with the clear-text model."""
     check_texts(texts or TEXTS)

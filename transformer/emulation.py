@@ -56,13 +56,14 @@ class Emulator:
         return Emulated({name: value for name, value in found.items() if value is not None}, rows)
 
 
-def batches(tokens: Tokens, at_once: int = TOKENS_AT_ONCE) -> Iterator[Tokens]:
-    """The same texts in parts of about so many tokens, each cut to the length of its longest text."""
+def batches(tokens: Tokens, at_once: int = TOKENS_AT_ONCE) -> Iterator[tuple[NDArray[np.int64], Tokens]]:
+    """The same texts in parts of about so many tokens, each cut to its longest text: which they are, and they."""
     order = np.argsort(-tokens.keep.sum(axis=1), kind="stable")
     start = 0
     while start < len(order):
         length = int(tokens.keep[order[start]].sum())
         count = max(1, at_once // length)
         rows = order[start : start + count]
-        yield Tokens(tokens.ids[rows, :length], tokens.types[rows, :length], tokens.keep[rows, :length])
+        arrays = (array[rows, :length] for array in (tokens.ids, tokens.types, tokens.keep))
+        yield rows, Tokens(*arrays)
         start += count
