@@ -58,7 +58,7 @@ def layer_norms(model: Any) -> LayerNorms:
     """Of every layer's output."""
     bert = getattr(model, "bert", model)
     modules = [bert.embeddings.LayerNorm, *(layer.output.LayerNorm for layer in bert.encoder.layer)]
-    return [tuple(p.detach().double().numpy() for p in (m.weight, m.bias)) for m in modules]  # type: ignore[misc]
+    return [tuple(p.detach().double().numpy() for p in (m.weight, m.bias)) for m in modules]
 
 
 def run_reference(model: Any, arch: Architecture, tokens: Tokens) -> dict[str, Real]:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
 from gpu_ss.functions.inverse import rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
+from gpu_ss.functions.segmented import segmented
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.party import Party
 from gpu_ss.protocols.arith import matmul, mul, powers
@@ -56,6 +58,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "inject": lambda p, x: inject(p, bit_share(p, x > 0), secret(p, x)),
     "relu": lambda p, x: relu(p, secret(p, x)),
     "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
+    "segments": lambda p, x: segmented(p, secret(p, x), published.PUMA, 40),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
