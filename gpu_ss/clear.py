@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
+from gpu_ss.functions.activation import FRAC
 from gpu_ss.functions.maximum import maximum
+from gpu_ss.functions.segmented import VALUE_BITS, Segments, segmented
 from gpu_ss.functions.softmax import HALF, softmax_weights
 from gpu_ss.party import Party, Round, Steps
 from gpu_ss.prg import Prg
@@ -206,6 +208,31 @@ def _evaluate(
     return Evaluated(AShare(value, ring, table.value_bits), line)
 
 
+def _segmented(
+    party: Party,
+    x: AShare,
+    segments: Segments,
+    compare_bits: int | None = None,
+    ring: Ring | None = None,
+    frac_bits: int | None = None,
+) -> AShare:
+    """The segment of each element, with the rounding of x, of x^2 and of the result."""
+    out_ring, out_frac = ring or x.ring, x.frac_bits if frac_bits is None else frac_bits
+    read = _truncate(party, x, x.frac_bits - FRAC, RING64)
+    square = _truncate(party, AShare(read.data * read.data, RING64, 2 * FRAC), FRAC, RING64)
+    units = signed(RING64, read.data)
+    piece = np.searchsorted(np.array(segments.thresholds, np.int64), units, side="right")
+    value = np.zeros(x.shape, np.uint64)
+    for rows, words in ((segments.in_x, read.data), (segments.in_u, square.data)):
+        part = np.zeros(x.shape, np.uint64)
+        for column in _columns(rows)[::-1]:
+            part = part * words + column[piece]
+        value = value + part
+    slopes = np.array([slope % 2**WORD for slope in segments.slopes], np.uint64)
+    line = AShare(slopes[piece] * read.data, RING64, FRAC).lifted(out_frac).narrowed(out_ring)
+    return _truncate(party, AShare(value, RING64, VALUE_BITS), VALUE_BITS - out_frac, out_ring) + line
+
+
 def _columns(pieces: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
     """Coefficients of all pieces by power: [degree + 1, pieces], modulo 2^64."""
     width = max(len(piece) for piece in pieces)
@@ -236,6 +263,7 @@ IDEALS: dict[str, Callable[..., Steps[Any]]] = {
         (sine_series, _sine_series),
         (maximum, _maximum),
         (evaluate, _evaluate),
+        (segmented, _segmented),
         (reveal, _reveal),
     )
 } | {softmax_weights.name: _softmax_weights}

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -16,12 +17,13 @@ def show(study: Study, console: Console) -> None:
     """The table, and what to know about it."""
     first = study.figures[0]
     table = Table(
+        box=box.SIMPLE,
         title=f"{study.model}, {study.task}: {first.texts} texts of up to {first.length} tokens, emulated",
         caption="layers: relative error of the last hidden states; cosine: the least; error: the largest of an "
         f"output; online, offline: MB of one text, trust {study.trust}; s: to emulate all",
     )
     for column in _columns(study):
-        table.add_column(column, justify="left" if column == "profile" else "right")
+        table.add_column(column, justify="left" if column == "profile" else "right", overflow="fold")
     for figures in study.figures:
         table.add_row(*_columns_of(figures, study))
     console.print(table)
@@ -70,11 +72,11 @@ def _columns_of(f: Figures, study: Study) -> list[str]:
 
 
 def _private_table(study: Study) -> Table:
-    table = Table(title="The first texts, private, between processes on this machine")
+    table = Table(box=box.SIMPLE, title="The first texts, private, between processes on this machine")
     for column in (
         "profile", "texts", "offline s", "online s", "offline MB", "online MB", "rounds", "to emulation", "same"
     ):  # fmt: skip
-        table.add_column(column, justify="left" if column == "profile" else "right")
+        table.add_column(column, justify="left" if column == "profile" else "right", overflow="fold")
     for f in study.figures:
         if f.private is None:
             continue
