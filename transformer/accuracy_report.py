@@ -18,12 +18,14 @@ def show(study: Study, console: Console) -> None:
     first = study.figures[0]
     table = Table(
         box=box.SIMPLE,
+        padding=(0, 1),
+        pad_edge=False,
         title=f"{study.model}, {study.task}: {first.texts} texts of up to {first.length} tokens, emulated",
         caption="layers: relative error of the last hidden states; cosine: the least; error: the largest of an "
         f"output; online, offline: MB of one text, trust {study.trust}; s: to emulate all",
     )
     for column in _columns(study):
-        table.add_column(column, justify="left" if column == "profile" else "right", overflow="fold")
+        table.add_column(column, justify="left" if column == "profile" else "right", no_wrap=True)
     for figures in study.figures:
         table.add_row(*_columns_of(figures, study))
     console.print(table)
@@ -59,11 +61,11 @@ def _columns(study: Study) -> list[str]:
 def _columns_of(f: Figures, study: Study) -> list[str]:
     return [
         f.profile + ("*" if f.tuned else ""),
-        f"{f.layers[-1]:.2e}",
+        f"{f.layers[-1]:.1e}",
         f"{f.cosine_min:.6f}",
-        f"{f.max_abs_error:.2e}",
-        *([] if f.agreement is None else [f"{f.agreement:.2%}"]),
-        *([] if f.accuracy is None else [f"{f.accuracy:.2%} ({f.clear_accuracy:.2%})"]),
+        f"{f.max_abs_error:.1e}",
+        *([] if f.agreement is None else [f"{f.agreement:.1%}"]),
+        *([] if f.accuracy is None else [f"{f.accuracy:.1%} ({f.clear_accuracy:.1%})"]),
         _mb(f.online_bytes),
         _mb(f.offline_bytes),
         str(f.rounds),
@@ -72,11 +74,16 @@ def _columns_of(f: Figures, study: Study) -> list[str]:
 
 
 def _private_table(study: Study) -> Table:
-    table = Table(box=box.SIMPLE, title="The first texts, private, between processes on this machine")
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1),
+        pad_edge=False,
+        title="The first texts, private, between processes on this machine",
+    )
     for column in (
         "profile", "texts", "offline s", "online s", "offline MB", "online MB", "rounds", "to emulation", "same"
     ):  # fmt: skip
-        table.add_column(column, justify="left" if column == "profile" else "right", overflow="fold")
+        table.add_column(column, justify="left" if column == "profile" else "right", no_wrap=True)
     for f in study.figures:
         if f.private is None:
             continue
