@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,8 +16,8 @@ def show(study: Study, console: Console) -> None:
     """The table, and what to know about it."""
     first = study.figures[0]
     table = Table(
-        box=box.SIMPLE,
-        padding=(0, 1),
+        box=None,
+        padding=(0, 2, 0, 0),
         pad_edge=False,
         title=f"{study.model}, {study.task}: {first.texts} texts of up to {first.length} tokens, emulated",
         caption="layers: relative error of the last hidden states; cosine: the least; error: the largest of an "
@@ -75,8 +74,8 @@ def _columns_of(f: Figures, study: Study) -> list[str]:
 
 def _private_table(study: Study) -> Table:
     table = Table(
-        box=box.SIMPLE,
-        padding=(0, 1),
+        box=None,
+        padding=(0, 2, 0, 0),
         pad_edge=False,
         title="The first texts, private, between processes on this machine",
     )
