@@ -25,7 +25,7 @@ from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
 from net import NetError
 from transformer.errors import ModelError
-from transformer.terms import TrustMode
+from transformer.terms import ProfileName, TrustMode
 
 app = typer.Typer(
     help=__doc__,
@@ -55,10 +55,14 @@ def emit(rows: Iterable[Row], out: options.Out) -> None:
                 file.write(line + "\n")
 
 
-def chosen_setting(backend: str, server_backend: str | None, trust: str, network: str) -> Setting:
+def chosen_setting(
+    backend: str, server_backend: str | None, trust: str, network: str, profile: str = "precise"
+) -> Setting:
     """The setting of these options; BadParameter says which one is wrong."""
     try:
-        return Setting(backend, server_backend, cast(TrustMode, trust), network)
+        return Setting(
+            backend, server_backend, cast(TrustMode, trust), network, profile=cast(ProfileName, profile)
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -92,6 +96,7 @@ def layer(
     backend: options.Backend = "cpu",
     server_backend: options.ServerBackend = None,
     trust: options.Trust = "dealer",
+    profile: options.Profile = "precise",
     model: options.Model = None,
     hidden: options.Hidden = 768,
     heads: options.Heads = 12,
@@ -106,7 +111,7 @@ def layer(
 
     With --model, layer 0 of that model, and --hidden, --heads and --ffn are not used.
     """
-    setting = chosen_setting(backend, server_backend, trust, network)
+    setting = chosen_setting(backend, server_backend, trust, network, profile)
     sizes = Sizes(hidden=hidden, heads=heads, ffn=ffn, seq=seq, batch=batch, folder=model)
     emit(run.layer_rows(setting, sizes, repeats), out)
 
@@ -116,6 +121,7 @@ def model(
     backend: options.Backend = "cpu",
     server_backend: options.ServerBackend = None,
     trust: options.Trust = "dealer",
+    profile: options.Profile = "precise",
     model: options.Model = None,
     hidden: options.Hidden = 768,
     heads: options.Heads = 12,
@@ -133,7 +139,7 @@ def model(
     Random weights of BERT-base's size by default; with --model that model, and of the sizes only --seq and
     --batch are used.
     """
-    setting = chosen_setting(backend, server_backend, trust, network)
+    setting = chosen_setting(backend, server_backend, trust, network, profile)
     sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
     emit(run.model_rows(setting, sizes, repeats), out)
 
@@ -184,6 +190,7 @@ def compare(
         str, typer.Option(help="Backends, separated by commas; the first is what others are compared with.")
     ] = "cpu,cuda",
     trust: options.Trust = "dealer",
+    profile: options.Profile = "precise",
     only: options.Only = None,
     elements: options.Elements = None,
     model: options.Model = None,
@@ -205,7 +212,7 @@ def compare(
     """
     sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
     sides = backends.split(",")
-    settings = {side: chosen_setting(side, None, trust, network) for side in sides}
+    settings = {side: chosen_setting(side, None, trust, network, profile) for side in sides}
     names = chosen_names(kinds or [Kind.PROTOCOLS, Kind.LAYER], only)
 
     def rows(kind: Kind, side: str) -> Iterator[Row]:

@@ -19,8 +19,10 @@ from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges
 from transformer.encoder import Encoder, layer
 from transformer.parameters import LOG2_E, Slot, Words, encode_slot, fold, layer_slots
+from transformer.profiles import PROFILES
 from transformer.ranges import prove_ranges
 from transformer.setup import WeightSource, from_words, nothing, set_up, shapes
+from transformer.terms import ProfileName
 
 SEED = 7
 RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
@@ -43,14 +45,15 @@ def made_layer(hidden: int, heads: int, ffn: int) -> OneLayer:
     return OneLayer(Numbers(arch=arch, ranges=RANDOM_RANGES), random_layer(arch))
 
 
-def read_layer(folder: str) -> OneLayer:
-    """Layer 0 of a model, with the ranges proven for the whole of it."""
+def read_layer(folder: str, profile: ProfileName) -> OneLayer:
+    """Layer 0 of a model, with the ranges proven for the whole of it and a profile's functions."""
     found = hf.find_model(folder)
     arch = hf.read_architecture(found)
     weights = hf.read_weights(found)
     hf.check_weights(weights, arch)
     folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
-    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=prove_ranges(folded, arch))
+    ranges = prove_ranges(folded, arch, PROFILES[profile])
+    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=ranges)
     return OneLayer(numbers, {slot.name: folded[slot.name] for slot in layer_slots(numbers)})
 
 
@@ -105,17 +108,24 @@ def float_activation(name: str, x: Real) -> Real:
 class LayerJob(Job):
     """A BERT-type encoder layer on random rows, weights private to the server.
 
-    `folder`: layer 0 of that model; the sizes are then the model's.
+    `folder`: layer 0 of that model; the sizes are then the model's. Errors are against the exact functions.
     """
 
     bench = "layer"
     name = "layer"
 
     def __init__(
-        self, hidden: int, heads: int, ffn: int, seq: int, batch: int, folder: str | None = None
+        self,
+        hidden: int,
+        heads: int,
+        ffn: int,
+        seq: int,
+        batch: int,
+        folder: str | None = None,
+        profile: ProfileName = "precise",
     ) -> None:
-        self._folder = folder
-        self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder)
+        self._folder, self._profile = folder, profile
+        self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder, profile)
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
         self.shape = (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
@@ -126,7 +136,8 @@ class LayerJob(Job):
     def describe(self) -> dict[str, Any]:
         batch, seq, hidden, heads, ffn = self.shape
         return {
-            "hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch, "folder": self._folder
+            "hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch, "folder": self._folder,
+            "profile": self._profile,
         }  # fmt: skip
 
     def _slots(self) -> list[Slot]:

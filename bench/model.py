@@ -17,6 +17,7 @@ from transformer.inference import Request, Tokens, infer, plan_inference, plan_s
 from transformer.model import PrivateModel, check_request
 from transformer.reference import load_reference, run_reference
 from transformer.setup import from_words, nothing, set_up
+from transformer.terms import ProfileName, Terms
 
 SEED = 13
 CLIENT = 0
@@ -28,9 +29,9 @@ class ModelJob(Job):
     bench = "model"
     name = "model"
 
-    def __init__(self, folder: str, seq: int, batch: int) -> None:
-        self._folder = folder
-        self._model = PrivateModel.load(folder)
+    def __init__(self, folder: str, seq: int, batch: int, profile: ProfileName = "precise") -> None:
+        self._folder, self._profile = folder, profile
+        self._model = PrivateModel.load(folder, None, Terms(profile=profile))
         arch, numbers = self._model.card.arch, self._model.numbers
         self._request = Request(batch=batch, length=seq)
         check_request(self._request, self._model.card)
@@ -40,7 +41,10 @@ class ModelJob(Job):
         self._plans: dict[int, tuple[Plan, Plan]] = {}
 
     def describe(self) -> dict[str, Any]:
-        return {"folder": self._folder, "seq": self._request.length, "batch": self._request.batch}
+        request = self._request
+        return {
+            "folder": self._folder, "seq": request.length, "batch": request.batch, "profile": self._profile
+        }  # fmt: skip
 
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
         if rank not in self._plans:

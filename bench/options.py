@@ -14,6 +14,12 @@ ServerBackend = Annotated[str | None, typer.Option(help="The server's, if it is 
 Trust = Annotated[
     str, typer.Option(help="Who makes correlations: a dealer, or (two-party) the parties themselves.")
 ]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help="Whose functions for SoftMax, GeLU and LayerNorm: precise, fastlmpi, bolt, ... (docs/profiles.md)."
+    ),
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Counted runs, after one warm-up.")]
 Network = Annotated[
     str, typer.Option(help="none, lan, lan10, wan, wan80 or MBIT_S,RTT_MS: an emulated link.")

@@ -11,6 +11,7 @@ from bench.random_model import model_folder
 from bench.rows import Row
 from bench.session import running
 from bench.setting import Setting
+from transformer.terms import ProfileName
 
 
 def protocol_rows(
@@ -47,7 +48,7 @@ def layer_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
     from bench.layer import LayerJob
 
     folder = None if sizes.folder is None else str(sizes.folder)
-    job = LayerJob(sizes.hidden, sizes.heads, sizes.ffn, sizes.seq, sizes.batch, folder)
+    job = LayerJob(sizes.hidden, sizes.heads, sizes.ffn, sizes.seq, sizes.batch, folder, setting.profile)
     with running(setting) as bench:
         yield bench.measure(job, repeats)
 
@@ -67,9 +68,9 @@ def prepare_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
 
 
 def _of_model(
-    make: Callable[[str, int, int], Job], setting: Setting, sizes: Sizes, repeats: int
+    make: Callable[[str, int, int, ProfileName], Job], setting: Setting, sizes: Sizes, repeats: int
 ) -> Iterator[Row]:
     with model_folder(sizes) as folder:
-        job = make(str(folder), sizes.seq, sizes.batch)
+        job = make(str(folder), sizes.seq, sizes.batch, setting.profile)
         with running(setting) as bench:
             yield bench.measure(job, repeats)

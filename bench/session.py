@@ -128,7 +128,7 @@ class Bench:
             shape=list(job.shape),
             backend=setting.both,
             trust=setting.trust,
-            profile="precise",
+            profile=setting.profile,
             ring_bits=job.ring_bits,
             frac_bits=job.frac_bits,
             offline_s=statistics.median(run.offline_s for run in runs),

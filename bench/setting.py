@@ -7,12 +7,13 @@ from typing import get_args
 
 from bench.rows import device
 from net import Link
-from transformer.terms import ProductsMode, Terms, TrustMode
+from transformer.terms import ProductsMode, ProfileName, Terms, TrustMode
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Backends of client and server, trust mode, emulated network; who makes products if there is a dealer."""
+    """Backends of client and server, trust mode, emulated network; who makes products if there is a dealer;
+    whose functions layers and models use."""
 
     backend: str = "cpu"
     server_backend: str | None = None
@@ -20,16 +21,21 @@ class Setting:
     network: str = "none"
     transport: str = "tcp"
     products: ProductsMode = "dealer"
+    profile: ProfileName = "precise"
 
     def __post_init__(self) -> None:
         if self.trust not in get_args(TrustMode):
             raise ValueError(f"there is no trust {self.trust!r}; there are {', '.join(get_args(TrustMode))}")
+        if self.profile not in get_args(ProfileName):
+            known = ", ".join(get_args(ProfileName))
+            raise ValueError(f"there is no profile {self.profile!r}; there are {known}")
         Link.parse(self.network)
 
     @property
     def terms(self) -> Terms:
         """As the product's programs have them."""
-        return Terms(trust=self.trust, products="he" if self.alone else self.products)
+        products: ProductsMode = "he" if self.alone else self.products
+        return Terms(trust=self.trust, products=products, profile=self.profile)
 
     @property
     def alone(self) -> bool:

@@ -16,7 +16,7 @@ protocol's docstring says why. Nothing else ever leaves a party.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -105,7 +105,7 @@ class Protocol(Generic[P, T]):
     def __init__(
         self, steps: Callable[Concatenate[Party, P], Steps[T]], cost: CostFormula, paper: str
     ) -> None:
-        self.steps = steps
+        self._steps = steps
         self.cost = cost
         self.paper = paper
         self.name = steps.__name__
@@ -113,6 +113,10 @@ class Protocol(Generic[P, T]):
         self.__name__ = steps.__name__
         self.__module__ = steps.__module__
         self.__signature__ = inspect.signature(steps)
+
+    def steps(self, party: Party, *args: P.args, **kwargs: P.kwargs) -> Steps[T]:
+        """The protocol as part of another one."""
+        return party.ideals.get(self.name, self._steps)(party, *args, **kwargs)
 
     def __call__(self, party: Party, *args: P.args, **kwargs: P.kwargs) -> T:
         return party.run(self.steps(party, *args, **kwargs))
@@ -164,6 +168,9 @@ def _advance(
         results[index] = stop.value
 
 
+NO_IDEALS: Mapping[str, Callable[..., Steps[Any]]] = {}
+
+
 def local(value: T) -> Steps[T]:
     """A protocol of zero rounds, for use in `together`."""
     return value
@@ -191,6 +198,11 @@ class Party:
     def economy(self) -> Economy:
         """What this session's correlations cost: protocols shape themselves by it."""
         return self.provider.economy
+
+    @property
+    def ideals(self) -> Mapping[str, Callable[..., Steps[Any]]]:
+        """Protocols, by name, that run by their definition instead: none, but on clear numbers (`gpu_ss.clear`)."""
+        return NO_IDEALS
 
     def run(self, steps: Steps[T]) -> T:
         """Execute a protocol to its end, one exchange per round."""

@@ -62,8 +62,9 @@ class Architecture(BaseModel):
 class Ranges(BaseModel):
     """Powers of two that bound the real values of a model, proven from its weights when it is loaded.
 
-    They size the rings, so they are public: per model five small numbers, rounded up to even ones.
-    embedding: entries of the summed embeddings. score: attention scores in units of log2. value: entries of
+    They size the rings, so they are public: per model six small numbers, rounded up to even ones.
+    embedding: entries of the summed embeddings. score: attention scores in units of log2. distance: exponents of a
+    Gaussian kernel in the same units (for the profile that has one). value: entries of
     the value vectors. activation: entries of the feed-forward pre-activations and of head layers. norm: the
     L2 norm of any row that is normalised.
     """
@@ -72,9 +73,10 @@ class Ranges(BaseModel):
 
     embedding: int = Field(default=4, ge=1, le=16)
     score: int = Field(default=10, ge=4, le=24)
+    distance: int = Field(default=12, ge=4, le=28)
     value: int = Field(default=6, ge=1, le=12)
     activation: int = Field(default=10, ge=4, le=24)
-    norm: int = Field(default=10, ge=2, le=16)
+    norm: int = Field(default=10, ge=2, le=20)
 
 
 class Numbers(BaseModel):
@@ -122,6 +124,11 @@ class Numbers(BaseModel):
     def score_bits(self) -> int:
         """Ring of Q K^T at scale SCORE; the scores themselves live in ACTIVATION bits less."""
         return self.SCORE + self.ranges.score + 4
+
+    @property
+    def kernel_bits(self) -> int:
+        """Ring of a Gaussian kernel's exponents at scale SCORE."""
+        return self.SCORE + max(self.ranges.score, self.ranges.distance) + 4
 
     @property
     def hidden_bits(self) -> int:

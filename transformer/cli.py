@@ -1,4 +1,4 @@
-"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | fit | doctor."""
+"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | fit | accuracy | doctor."""
 
 from __future__ import annotations
 
@@ -98,6 +98,13 @@ DpSensitivity = Annotated[
     float | None,
     typer.Option(help="The most all revealed numbers of a query may change, L1 (laplace) or L2 (gaussian)."),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose functions for SoftMax and GeLU, the same at both parties: precise (default), fastlmpi, bolt, "
+        "puma, bumblebee, secformer, mpcformer, the-x or gaussian-kernel; see docs/profiles.md."
+    ),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Store = Annotated[Path | None, typer.Option(help="Folder for correlations prepared ahead of queries.")]
@@ -141,6 +148,7 @@ def demo(
     linear: Linear = None,
     engine: Engine = None,
     network: Network = None,
+    profile: Profile = None,
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -149,7 +157,7 @@ def demo(
     from transformer.demo import run_demo
 
     result = run_demo(
-        model, text, task, backend, trust, weights, products, linear, engine, network, pad_to, quiet
+        model, text, task, backend, trust, weights, products, linear, engine, network, profile, pad_to, quiet
     )
     result.show(Console(markup=False))
     if json_file is not None:
@@ -211,6 +219,7 @@ def serve(
     dp_delta: DpDelta = None,
     dp_sensitivity: DpSensitivity = None,
     dp_mechanism: DpMechanism = None,
+    profile: Profile = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -241,6 +250,7 @@ def query(
     dp_delta: DpDelta = None,
     dp_sensitivity: DpSensitivity = None,
     dp_mechanism: DpMechanism = None,
+    profile: Profile = None,
     backend: BackendName = None,
     pad_to: PadTo = None,
     store: Store = None,
@@ -270,6 +280,7 @@ def prepare(
     server: ServerAddress = None,
     model: Annotated[str | None, typer.Option(help="The model, if its weights are public.")] = None,
     weights: Weights = None,
+    profile: Profile = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -301,6 +312,7 @@ def plan(
     dp_delta: DpDelta = None,
     dp_sensitivity: DpSensitivity = None,
     dp_mechanism: DpMechanism = None,
+    profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
@@ -332,7 +344,7 @@ def _plan_table(name: str, found: Any) -> Table:
         f"made on {'the own shares' if summary['shares_compared'] else 'masked values'}"
     )
     tokens = f"batch {summary['batch']} x {summary['length']} tokens"
-    shape = f"{tokens}, trust {summary['trust']}, {summary['weights']} weights"
+    shape = f"{tokens}, profile {summary['profile']}, trust {summary['trust']}, {summary['weights']} weights"
     table = Table(title=f"{name}: {shape}", caption=caption)
     for column in ("step", "messages", "client sends", "server sends"):
         table.add_column(column, justify="left" if column == "step" else "right")
@@ -345,6 +357,42 @@ def _plan_table(name: str, found: Any) -> Table:
 
 
 app.command()(_clear_errors(fit))
+
+
+@app.command()
+@_clear_errors
+def accuracy(
+    model: Model = None,
+    profile: Annotated[str, typer.Option(help="Profiles, separated by commas, or all.")] = "precise,fastlmpi",
+    text: Texts = None,
+    texts: Annotated[Path | None, typer.Option(help="File with one text a line.")] = None,
+    labelled: Annotated[Path | None, typer.Option(help="File with lines LABEL, tab, TEXT.")] = None,
+    private: Annotated[int, typer.Option(min=0, help="How many of the texts also run privately.")] = 0,
+    task: TaskName = None,
+    trust: Annotated[str, typer.Option(help="dealer or two-party, for costs and private runs.")] = "dealer",
+    backend: Annotated[str, typer.Option(help="cpu, cuda or reference, of the private runs.")] = "cpu",
+    json_file: JsonFile = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot (PNG) to this file.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare profiles with the clear-text model: error by layer, classes, accuracy, bytes, rounds, time.
+
+    All texts are emulated in clear, which is fast; --private N runs the first N of them between processes too.
+    """
+    from transformer.accuracy import asked, chosen_profiles, study
+    from transformer.accuracy_report import plot as draw
+    from transformer.accuracy_report import show, write_json
+    from transformer.programs import progress_bars
+
+    given = {"model": model, "task": task, "trust": trust, "backend": backend}
+    question = asked(_settings(None, given), text, texts, labelled, private)
+    with progress_bars(quiet) as progress:
+        found = study(question, chosen_profiles(profile), progress)
+    show(found, Console(markup=False))
+    if json_file is not None:
+        write_json(found, json_file)
+    if plot is not None:
+        draw(found, plot)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from gpu_ss.provider.reel import Head
 from gpu_ss.provider.store import Store
 from gpu_ss.session import Opener, joined
 from net import ProtocolError, handshake
+from transformer.architecture import Architecture
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
 from transformer.inference import Request, Tokens, infer
@@ -37,7 +38,7 @@ from transformer.session import (
 )
 from transformer.setup import from_words, nothing, set_up
 from transformer.stock import Stock, check_storable, label_of
-from transformer.terms import TrustMode
+from transformer.terms import ProfileName, TrustMode
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,23 @@ class Client:
         progress: Progress = no_progress,
         store: Store | None = None,
         memory_limit_bytes: int = MEMORY_LIMIT,
+        profile: ProfileName = "precise",
     ) -> None:
         """`dealer`: None for a session of the two parties alone; the server must be set up for the same.
         `own_model`: this side's copy of the model, needed when the server's weights are public.
-        `store`: correlations prepared ahead, to be added to and used; without a dealer only."""
+        `store`: correlations prepared ahead, to be added to and used; without a dealer only. `profile`: must be the
+        server's."""
         trust: TrustMode = "two-party" if dealer is None else "dealer"
         self._progress = progress
         self._memory_limit = memory_limit_bytes
         self._clock = Clock()
         with ExitStack() as stack:
             self._server = stack.enter_context(server())
-            handshake(self._server, agreement(trust))
+            handshake(self._server, agreement(trust, profile))
             self.card = hear(self._server, "card", ModelCard)
-            if self.card.terms.trust != trust:
-                raise ProtocolError(
-                    f"the server agreed to trust {trust!r} and states {self.card.terms.trust!r}"
-                )
+            agreed, stated = (trust, profile), (self.card.terms.trust, self.card.terms.profile)
+            if agreed != stated:
+                raise ProtocolError(f"the server agreed to {agreed} and states {stated}")
             self._party = stack.enter_context(
                 joined(0, self._server, dealer, backend, extend=self.card.terms.extension)
             )
@@ -209,8 +211,15 @@ def check_texts(texts: Sequence[str | tuple[str, str]]) -> None:
             raise InputError(f"text {number} is empty")
 
 
+class HasArchitecture(Protocol):
+    """A model card, or anything else that knows what texts fit."""
+
+    @property
+    def arch(self) -> Architecture: ...
+
+
 def tokenize(
-    texts: Sequence[str | tuple[str, str]], tokenizer: Any, card: ModelCard, pad_to: int | None = None
+    texts: Sequence[str | tuple[str, str]], tokenizer: Any, card: HasArchitecture, pad_to: int | None = None
 ) -> Tokens:
     """Token arrays of the texts (or pairs), padded to the longest or to `pad_to` tokens.
 

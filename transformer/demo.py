@@ -34,12 +34,13 @@ def run_demo(
     backend: str,
     trust: str | None,
     weights: str,
-    products: str | None,
-    linear: str | None,
-    engine: str | None,
-    network: str | None,
-    pad_to: int | None,
-    quiet: bool,
+    products: str | None = None,
+    linear: str | None = None,
+    engine: str | None = None,
+    network: str | None = None,
+    profile: str | None = None,
+    pad_to: int | None = None,
+    quiet: bool = True,
 ) -> Result:
     """Launch server and dealer, be the client, and compare with the clear-text model."""
     check_texts(texts or TEXTS)
@@ -54,6 +55,7 @@ def run_demo(
         "linear": linear,
         "engine": engine,
         "network": network,
+        "profile": profile,
     }
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
@@ -79,7 +81,7 @@ def usual_trust(backend: str, products: str | None) -> TrustMode:
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
     argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
-    for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "network"):
+    for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "network", "profile"):
         argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
     dealt = chosen["trust"] == "dealer"
     if not dealt:

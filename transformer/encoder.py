@@ -6,38 +6,34 @@ Every function is a protocol step (a generator, see gpu_ss.party). Scales and ri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.layernorm import unit_rows
-from gpu_ss.functions.rows import NARROW, Rows, opened_rows, scaled_rows
-from gpu_ss.functions.softmax import (
-    INVERSE_RING,
-    PROBABILITY_FRAC,
-    inverse_sums,
-    softmax_weights,
-    with_mask,
-)
-from gpu_ss.party import Party, Steps, together
-from gpu_ss.protocols.arith import matmul
+from gpu_ss.party import Party, Steps
 from gpu_ss.protocols.io import add_private, add_public
-from gpu_ss.protocols.trunc import extend, truncate
+from gpu_ss.protocols.trunc import truncate
 from gpu_ss.protocols.weights import Held, Static, affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Private, Public
 from transformer.architecture import Numbers
+from transformer.profiles import PRECISE, Profile, relu_activation
 
 READ_RING = Ring(48)  # activations at Numbers.ACTIVATION fractional bits
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder both parties are set up for: weights (opened or public) and biases by name."""
+    """An encoder both parties are set up for: weights (opened or public) and biases by name, functions by profile.
+
+    probe: called with the normalised rows before the first layer and after each one, where they are in clear.
+    """
 
     numbers: Numbers
     weights: Mapping[str, Static | Held | Public]
     biases: Mapping[str, Private | Public]
+    profile: Profile = PRECISE
+    probe: Callable[[AShare], None] = lambda t: None
 
     def biased(self, party: Party, x: AShare, name: str, rows: int | None = None) -> AShare:
         """x + bias (its first `rows` rows), the bias being private or public."""
@@ -66,8 +62,10 @@ class Inputs:
 def encode(party: Party, model: Encoder, inputs: Inputs) -> Steps[AShare]:
     """Normalised rows t of the last layer: [batch, length, hidden]."""
     t = yield from embed(party, model, inputs.embedded)
+    model.probe(t)
     for i in range(model.numbers.arch.layers):
         t = yield from layer(party, model, str(i), t, inputs.keep)
+        model.probe(t)
     return t
 
 
@@ -100,7 +98,7 @@ def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AS
     weights = model.weights
     qkv, skip = yield from affine.steps(party, t, [weights[f"{name}.qkv"], weights[f"{name}.skip"]])
     qkv = yield from _read(party, numbers, model.biased(party, qkv, f"{name}.qkv"))
-    attended = yield from attention(party, numbers, qkv, keep)
+    attended = yield from attention(party, model, qkv, keep)
     (x,) = yield from affine.steps(party, attended, [weights[f"{name}.output"]])
     x = model.biased(party, x, f"{name}.output") + skip.narrowed(x.ring)
     return (yield from _normalised(party, numbers, x))
@@ -113,19 +111,16 @@ def ffn_block(party: Party, model: Encoder, name: str, t: AShare) -> Steps[AShar
     inner, skip = yield from affine.steps(party, t, [weights[f"{name}.ffn1"], weights[f"{name}.ffn.skip"]])
     inner = yield from _read(party, numbers, model.biased(party, inner, f"{name}.ffn1"))
     hidden = Ring(numbers.hidden_bits)
-    inner = yield from activate(party, numbers, inner, hidden)
+    inner = yield from activate(party, model, inner, hidden)
     (x,) = yield from affine.steps(party, inner, [weights[f"{name}.ffn2"]])
     x = model.biased(party, x, f"{name}.ffn2") + skip.narrowed(x.ring)
     return (yield from _normalised(party, numbers, x))
 
 
-def activate(party: Party, numbers: Numbers, x: AShare, ring: Ring) -> Steps[AShare]:
-    """The model's activation function at scale ACTIVATION, into `ring`."""
-    name = numbers.arch.activation
-    if name == "relu":
-        x = yield from relu.steps(party, x, numbers.compare_bits)
-        return (yield from extend.steps(party, x, ring)) if ring.bits > x.ring.bits else x.narrowed(ring)
-    return (yield from activation.steps(party, x, name, numbers.compare_bits, ring, numbers.ACTIVATION))
+def activate(party: Party, model: Encoder, x: AShare, ring: Ring) -> Steps[AShare]:
+    """The model's activation function at scale ACTIVATION, into `ring`, as the profile has it."""
+    chosen = relu_activation if model.numbers.arch.activation == "relu" else model.profile.activation
+    return (yield from chosen(party, model.numbers, x, ring))
 
 
 def _read(party: Party, numbers: Numbers, product: AShare) -> Steps[AShare]:
@@ -139,25 +134,12 @@ def _normalised(party: Party, numbers: Numbers, x: AShare) -> Steps[AShare]:
     )
 
 
-def attention(party: Party, numbers: Numbers, qkv: AShare, keep: AShare) -> Steps[AShare]:
-    """softmax(Q K^T) V for all heads, keys masked by `keep`: [batch, length, hidden] in the hidden ring.
-
-    P is never formed: the weights E multiply the values, and 1 / sum(E) the result.
-    """
-    q, k, v = _heads(numbers, qkv)
+def attention(party: Party, model: Encoder, qkv: AShare, keep: AShare) -> Steps[AShare]:
+    """The profile's attention kernel for all heads: [batch, length, hidden] in the hidden ring."""
+    q, k, v = _heads(model.numbers, qkv)
     batch, heads, length, size = v.shape
-    score_ring = Ring(numbers.score_bits)
-    scores = yield from matmul.steps(party, q.narrowed(score_ring), k.narrowed(score_ring), transposed=True)
-    read = Ring(numbers.score_bits - numbers.ACTIVATION)
-    scores = yield from truncate.steps(party, scores, numbers.ACTIVATION, read)
-    scores = with_mask(party, scores, keep.reshape(batch, 1, 1, length))
-    weights = yield from softmax_weights.steps(party, scores)
-    values, inverse = yield from together(
-        _weighted_values(party, weights, v), inverse_sums.steps(party, weights)
-    )
-    hidden = Ring(numbers.hidden_bits)
-    result = yield from scaled_rows(party, values, inverse.reshape(-1), 0, numbers.ACTIVATION, hidden)
-    by_head = result.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
+    result = yield from model.profile.attention(party, model.numbers, q, k, v, keep)
+    by_head = result.transpose(0, 2, 1, 3)
     return by_head.reshape(batch, length, heads * size)
 
 
@@ -166,11 +148,3 @@ def _heads(numbers: Numbers, qkv: AShare) -> tuple[AShare, AShare, AShare]:
     batch, length, _ = qkv.shape
     split = qkv.reshape(batch, length, 3, numbers.arch.heads, numbers.arch.head_size).transpose(2, 0, 3, 1, 4)
     return split[0], split[1], split[2]
-
-
-def _weighted_values(party: Party, weights: AShare, v: AShare) -> Steps[Rows]:
-    """E V at scale ACTIVATION, opened as rows of one head's values."""
-    short = yield from truncate.steps(party, weights, weights.frac_bits - PROBABILITY_FRAC, INVERSE_RING)
-    sums = yield from matmul.steps(party, short, v.narrowed(INVERSE_RING))
-    rows = sums.reshape(-1, v.shape[-1])
-    return (yield from opened_rows(party, rows, PROBABILITY_FRAC, INVERSE_RING, NARROW, "values"))

@@ -17,6 +17,7 @@ from transformer.architecture import Architecture, Numbers, Ranges, Task
 from transformer.errors import InputError
 from transformer.inference import Request, plan_inference, plan_setup
 from transformer.parameters import Words, encode_all, fold, layout
+from transformer.profiles import PROFILES
 from transformer.ranges import check_fits, prove_ranges
 from transformer.terms import PRIVATE, Terms
 
@@ -126,7 +127,7 @@ class PrivateModel:
         weights = hf.read_weights(folder)
         hf.check_weights(weights, arch)
         folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
-        ranges = prove_ranges(folded, arch)
+        ranges = prove_ranges(folded, arch, PROFILES[terms.profile])
         words = encode_all(folded, Numbers(arch=arch, ranges=ranges))
         digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if terms.public else ""
         card = ModelCard(name=folder.name, arch=arch, ranges=ranges, terms=terms, digest=digest)

@@ -54,7 +54,8 @@ def run_server(settings: Settings, once: bool) -> None:
     open_dealer = _dealer_opener(settings, keys)
     model = PrivateModel.load(settings.model, settings.task, settings.terms)
     _log(
-        f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}, trust {settings.trust}"
+        f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}, "
+        f"trust {settings.trust}, profile {settings.profile}"
     )
     server = Server(
         model,
@@ -107,7 +108,14 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
     with (
         progress_bars(quiet) as progress,
         Client(
-            open_server, None, settings.backend, own, progress, store, settings.memory_limit_mb << 20
+            open_server,
+            None,
+            settings.backend,
+            own,
+            progress,
+            store,
+            settings.memory_limit_mb << 20,
+            settings.profile,
         ) as client,
     ):
         check_request(request, client.card)
@@ -157,7 +165,14 @@ def ask(
     with (
         progress_bars(quiet) as progress,
         Client(
-            open_server, open_dealer, settings.backend, own, progress, store, settings.memory_limit_mb << 20
+            open_server,
+            open_dealer,
+            settings.backend,
+            own,
+            progress,
+            store,
+            settings.memory_limit_mb << 20,
+            settings.profile,
         ) as client,
     ):
         card = client.card

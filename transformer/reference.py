@@ -50,8 +50,24 @@ def _fill(model: Any, folder: ModelFolder, arch: Architecture) -> None:
     model.load_state_dict(state)
 
 
+#: gamma and beta of the LayerNorm that a layer's hidden states come from: of the embeddings, then of each layer.
+LayerNorms = list[tuple[Real, Real]]
+
+
+def layer_norms(model: Any) -> LayerNorms:
+    """Of every layer's output."""
+    bert = getattr(model, "bert", model)
+    modules = [bert.embeddings.LayerNorm, *(layer.output.LayerNorm for layer in bert.encoder.layer)]
+    return [tuple(p.detach().double().numpy() for p in (m.weight, m.bias)) for m in modules]
+
+
 def run_reference(model: Any, arch: Architecture, tokens: Tokens) -> dict[str, Real]:
     """The outputs of the private inference, in clear, by the same names."""
+    return run_with_layers(model, arch, tokens)[0]
+
+
+def run_with_layers(model: Any, arch: Architecture, tokens: Tokens) -> tuple[dict[str, Real], list[Real]]:
+    """Those outputs, and the hidden states before the first layer and after each."""
     import torch
 
     types = torch.from_numpy(tokens.types) if arch.types else None
@@ -60,7 +76,12 @@ def run_reference(model: Any, arch: Architecture, tokens: Tokens) -> dict[str, R
             input_ids=torch.from_numpy(tokens.ids),
             attention_mask=torch.from_numpy(tokens.keep),
             token_type_ids=types,
+            output_hidden_states=True,
         )
+    return _outputs(result, arch, tokens), [states.double().numpy() for states in result.hidden_states]
+
+
+def _outputs(result: Any, arch: Architecture, tokens: Tokens) -> dict[str, Real]:
     if arch.task in ("classification", "masked-lm"):
         return {"logits": result.logits.double().numpy()}
     hidden = result.last_hidden_state.double().numpy()

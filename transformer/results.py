@@ -114,6 +114,7 @@ class Result:
             "network": self.terms.network,
             "trust": self.terms.trust,
             "privacy": None if self.terms.privacy is None else self.terms.privacy.model_dump(),
+            "profile": self.terms.profile,
             "stored": report.stored,
             "backend": self.backend,
         }

@@ -73,7 +73,7 @@ class Server:
         """One session, to its end. Returns the number of queries answered."""
         with channel, telling_why(channel):
             card = self._model.card
-            handshake(channel, agreement(card.terms.trust))
+            handshake(channel, agreement(card.terms.trust, card.terms.profile))
             say(channel, "card", card)
             with joined(1, channel, self._dealer, self._backend, self._limit, card.terms.extension) as party:
                 session = _Session(

@@ -23,6 +23,7 @@ from gpu_ss.session import PROTOCOL_VERSION, package_version
 from net import Agreement, Channel, NetError, ProtocolError, TrafficReport
 from transformer.errors import ModelError
 from transformer.inference import Request
+from transformer.terms import ProfileName
 
 MAX_CONTROL_BYTES = 1 << 20
 
@@ -36,7 +37,7 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Shows nothing."""
 
 
-def agreement(trust: str = "dealer", profile: str = "precise") -> Agreement:
+def agreement(trust: str = "dealer", profile: ProfileName = "precise") -> Agreement:
     """What must be the same at both parties; the handshake names a field that is not."""
     return Agreement(
         {

@@ -17,7 +17,16 @@ from gpu_ss.functions.privacy import Guarantee, Mechanism
 from gpu_ss.provider.store import Store
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
-from transformer.terms import Engine, LinearMode, Network, ProductsMode, Terms, TrustMode, WeightsMode
+from transformer.terms import (
+    Engine,
+    LinearMode,
+    Network,
+    ProductsMode,
+    ProfileName,
+    Terms,
+    TrustMode,
+    WeightsMode,
+)
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -34,6 +43,7 @@ class Settings(BaseModel):
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
     offline or direct; engine: native or tenseal; network: lan, wan or MBIT_S,RTT_MS; see terms.py.
+    profile: whose functions for SoftMax, GeLU and LayerNorm, the same at client and server (profiles.py).
     recv_timeout_s: how long to wait for a sign of life of a peer that neither speaks nor hangs up.
     material_limit_mb: how much of a query's correlations the server keeps in memory before it starts, with a
     dealer; memory_limit_mb: how large they may be without one, else the query is refused. store: folder for
@@ -60,6 +70,7 @@ class Settings(BaseModel):
     dp_epsilon: float | None = Field(default=None, gt=0, le=64)
     dp_delta: float = Field(default=1e-6, gt=0, lt=0.5)
     dp_sensitivity: float | None = Field(default=None, gt=0, le=2.0**20)
+    profile: ProfileName = "precise"
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
@@ -81,6 +92,7 @@ class Settings(BaseModel):
             engine=self.engine,
             network=self.network,
             privacy=self.privacy,
+            profile=self.profile,
         )
 
     @property

@@ -15,6 +15,7 @@ from gpu_ss.values import Private, Public
 from transformer.architecture import Numbers
 from transformer.encoder import Encoder
 from transformer.parameters import Slot, Words, layout
+from transformer.profiles import PROFILES
 from transformer.terms import PRIVATE, Terms
 
 CLIENT, SERVER = 0, 1
@@ -58,10 +59,11 @@ def set_up(
     Private biases stay with the server. `slots`: part of the layout, for those who run part of the model.
     """
     slots = layout(numbers) if slots is None else slots
+    profile = PROFILES[terms.profile]
     if terms.public:
         found: dict[str, Public] = {s.name: Public(source(party, s), s.ring, s.frac_bits) for s in slots}
         biases = {s.name: found.pop(s.name) for s in slots if s.bias}
-        return Encoder(numbers, found, biases)
+        return Encoder(numbers, found, biases, profile)
     weights: dict[str, Static | Held | Public] = {
         s.name: _release(party, s, source) for s in slots if terms.released(s.name)
     }
@@ -70,7 +72,8 @@ def set_up(
         weights |= {s.name: hold(party, _private(party, s, source))[0] for s in secret}
     else:
         weights |= _open(party, secret, source, progress)
-    return Encoder(numbers, weights, {s.name: _private(party, s, source) for s in slots if s.bias})
+    private = {s.name: _private(party, s, source) for s in slots if s.bias}
+    return Encoder(numbers, weights, private, profile)
 
 
 def _release(party: Party, slot: Slot, source: WeightSource) -> Public:

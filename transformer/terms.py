@@ -1,4 +1,4 @@
-"""What a session runs under besides the model: who is trusted, who holds the weights, who makes the products."""
+"""What a session runs under besides the model: trust, who holds the weights and makes the products, the profile."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ WeightsMode = Literal["private", "released-table", "public"]
 ProductsMode = Literal["dealer", "he"]
 LinearMode = Literal["offline", "direct"]
 Engine = Literal["native", "tenseal"]
+ProfileName = Literal[
+    "precise",
+    "fastlmpi",
+    "bolt",
+    "puma",
+    "bumblebee",
+    "secformer",
+    "mpcformer",
+    "the-x",
+    "gaussian-kernel",
+]
 
 
 def _known_network(text: str) -> str:
@@ -54,6 +65,7 @@ class Terms(BaseModel):
     network: what the parties' link is like, by which protocols choose between fewer rounds and fewer bytes: `lan`
     (1 Gbit/s, 0.3 ms), `lan10`, `wan` (100 Mbit/s, 40 ms), `wan80`, or MBIT_S,RTT_MS. It changes no result.
     privacy: noise that neither party knows is added to all that a query reveals, for that guarantee; None: none.
+    profile: which system's functions stand for SoftMax, GeLU and LayerNorm (profiles.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +77,7 @@ class Terms(BaseModel):
     engine: Engine = "native"
     network: Network = "lan"
     privacy: Guarantee | None = None
+    profile: ProfileName = "precise"
 
     @model_validator(mode="after")
     def _consistent(self) -> Terms:

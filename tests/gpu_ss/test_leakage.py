@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpu_ss.functions.fourier import BETA
 from gpu_ss.party import Item, Party, Round
+from gpu_ss.protocols.periodic import sine_series
+from gpu_ss.ring import Ring
 from gpu_ss.simulate import simulate
 from tests.support.protocols import host
 from tests.support.runs import RUNS_BY_NAME, N, Run, secret
@@ -61,8 +64,18 @@ def test_everything_opened_is_uniform_in_its_ring(name: str) -> None:
     Pooled over runs and elements a bit position has at least 100 samples; the mean of fair coins leaves
     0.5 +- 6.5 / sqrt(4 samples) once in 10^10 positions.
     """
+    assert_uniform(name, RUNS_BY_NAME[name])
+
+
+def test_sines_of_shares_are_masked_in_full() -> None:
+    """Apart, because floating point makes its transcript a machine's own."""
+    assert_uniform("sines", lambda p, x: sine_series(p, secret(p, x).narrowed(Ring(18)), BETA))
+
+
+def assert_uniform(name: str, run: Run) -> None:
+    """As above."""
     for label, x in SECRETS.items():
-        executions = observe(RUNS_BY_NAME[name], x)
+        executions = observe(run, x)
         for item in range(len(executions[0])):
             tag, bits, _, _ = executions[0][item]
             words = np.concatenate([e[item][3] for e in executions])

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = [p for p in ("net", "gpu_ss", "he_bridge", "transformer") if (ROOT / p).is_dir()]
 RANK_AWARE = (
+    "gpu_ss/clear.py",
     "gpu_ss/party.py",
     "gpu_ss/plan.py",
     "gpu_ss/simulate.py",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpu_ss.field import FIELD60
+from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
 from gpu_ss.functions.inverse import rsqrt
@@ -15,6 +16,7 @@ from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.noise import protect
 from gpu_ss.functions.privacy import Guarantee
+from gpu_ss.functions.segmented import segmented
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
@@ -76,6 +78,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "relu": lambda p, x: relu(p, secret(p, x)),
     "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
     "gelu by lines": lambda p, x: evaluate_lines(p, secret(p, x / 2**20, Ring(24), 12), line_table("gelu")),
+    "segments": lambda p, x: segmented(p, secret(p, x), published.PUMA, 40),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
