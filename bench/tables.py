@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.units import number, seconds, sides, size
+
 Result = dict[str, Any]
 
 
@@ -17,36 +19,6 @@ class Column:
 
     head: str
     entry: Callable[[Result], str]
-
-
-def seconds(value: float | None) -> str:
-    """A time with three digits, in s, ms or us."""
-    if value is None:
-        return ""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}"
-    return f"{value / 1e-6:.2g} us"
-
-
-def size(value: int | None) -> str:
-    """A number of bytes, in B, kB, MB or GB (powers of ten)."""
-    if value is None:
-        return ""
-    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}"
-    return f"{value} B"
-
-
-def number(value: float | None) -> str:
-    """A number with two or three digits; nothing for null."""
-    return "" if value is None else f"{value:.2g}" if value < 1 else f"{value:.3g}"
-
-
-def sides(shape: Sequence[int]) -> str:
-    """A shape as people write it."""
-    return " x ".join(str(side) for side in shape)
 
 
 NAME = Column("row", lambda r: f"`{r['name']}`")

@@ -1,4 +1,4 @@
-"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | doctor."""
+"""The command line: fastlmpi demo | keygen | dealer | serve | query | prepare | plan | doctor | report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.report.command import report
 from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
 from net import NetError
@@ -303,6 +304,9 @@ def _plan_table(name: str, found: Any) -> Table:
         "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
     )
     return table
+
+
+app.command()(report)
 
 
 @app.command()

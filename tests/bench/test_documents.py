@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.compare import missing
-from bench.tables import seconds, section, size
+from bench.tables import section
+from bench.units import seconds, size
 from tests.bench.test_commands import KEYS
 
 ROOT = Path(__file__).parents[2]
