@@ -27,6 +27,7 @@ class ModelJob(Job):
 
     bench = "model"
     name = "model"
+    by_part = True
 
     def __init__(self, folder: str, seq: int, batch: int) -> None:
         self._folder = folder

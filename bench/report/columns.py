@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.report.cost import Prices
+from bench.prices import Prices
+from bench.report.cost import cost_of
 from bench.report.figures import Names, Table
 from bench.report.results import Result, short
 from bench.units import count, number, seconds, sides, size, times
@@ -49,7 +50,7 @@ def _columns(names: Names, prices: Prices) -> list[tuple[str, Entry]]:
         ("Gop/s", told("gops", number)),
         ("of INT8", told("fraction_of_int8", number)),
         ("speed-up", told("speedup", times)),
-        ("cost", lambda r: number(prices.of(r))),
+        ("cost", lambda r: number(cost_of(prices, r))),
         ("machine", lambda r: short(r.origin.machine)),
         ("version", lambda r: r.origin.commit),
         ("file", lambda r: r.file),

@@ -29,7 +29,7 @@ def report(
 
     Where a row appears several times (same machine, version, workload), plots show the last, tables all of them.
     """
-    from bench.report.cost import Prices
+    from bench.prices import Prices
     from bench.report.page import page
     from bench.report.results import ReportError, read_files
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.prices import Prices
 from bench.report import figures as plots
 from bench.report import svg
 from bench.report.columns import all_rows
-from bench.report.cost import Prices
+from bench.report.cost import cost_of, note_of
 from bench.report.figures import Figure, Names, Table
 from bench.report.results import Family, Result, labels, latest, short
 from bench.units import count, number, seconds, sides, size
@@ -168,7 +170,7 @@ def _protocol_groups(results: Sequence[Result], names: Names, prices: Prices) ->
                 "Items per second, online", "Elements, or oblivious transfers.",
                 chosen, lambda r: r.number("items_per_s"), count, names,
             ),
-            plots.dot_figure("Cost", prices.note, chosen, prices.of, number, names),
+            plots.dot_figure("Cost", note_of(prices), chosen, partial(cost_of, prices), number, names),
         ],
     )  # fmt: skip
     yield group("Time against size", _size_figures(results, lambda r: r.total_s, names))
@@ -239,7 +241,7 @@ def _whole_figures(rows: Sequence[Result], names: Names, prices: Prices) -> list
             "CPU seconds", "Core-seconds of both parties in both phases.",
             first, lambda r: r.number("cpu_s"), seconds, names,
         ),
-        plots.bar_figure("Cost of a query", prices.note, first, prices.of, number, names),
+        plots.bar_figure("Cost of a query", note_of(prices), first, partial(cost_of, prices), number, names),
     ]  # fmt: skip
 
 

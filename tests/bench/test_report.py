@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from bench.prices import Prices
 from bench.report import figures, svg
 from bench.report import results as rows_of
-from bench.report.cost import Prices
+from bench.report.cost import cost_of
 from bench.report.page import page
 from bench.units import count, number, seconds, size, times
 from tests.bench.test_commands import KEYS
@@ -213,10 +214,10 @@ def test_one_size_of_each_family_is_compared() -> None:
 def test_costs() -> None:
     (known,) = read([timed(cpu_s=3600, gpu_s=7200, cost=9.5)])
     (unknown,) = read([row()])
-    assert Prices().of(known) == 9.5
-    assert Prices(0.05, 2.0).of(known) == pytest.approx(0.05 + 4)
-    assert Prices(0.05).of(known) == pytest.approx(0.05)
-    assert Prices(0.05, 2.0).of(unknown) is None is Prices().of(unknown)
+    assert cost_of(Prices(), known) == 9.5
+    assert cost_of(Prices(0.05, 2.0), known) == pytest.approx(0.05 + 4)
+    assert cost_of(Prices(0.05), known) == pytest.approx(0.05)
+    assert cost_of(Prices(0.05, 2.0), unknown) is None is cost_of(Prices(), unknown)
 
 
 def test_axes_have_round_ticks() -> None:
