@@ -113,13 +113,14 @@ class Result:
 
     @property
     def online_bytes(self) -> float | None:
-        """Both directions."""
-        return self.sum_of("online_bytes_sent", "online_bytes_received")
+        """Both directions; all that crossed for systems that do not tell phases apart."""
+        return self.sum_of("online_bytes_sent", "online_bytes_received") or self.number("total_bytes")
 
     @property
     def total_bytes(self) -> float | None:
         """Both directions and both phases, the dealer's included."""
-        return self.sum_of("online_bytes_sent", "online_bytes_received", "offline_bytes")
+        counted = self.sum_of("online_bytes_sent", "online_bytes_received", "offline_bytes")
+        return counted or self.number("total_bytes")
 
     @cached_property
     def parts(self) -> dict[str, dict[str, float]]:
