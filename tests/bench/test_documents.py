@@ -68,7 +68,7 @@ def test_rows_without_a_dealer_have_a_table_of_their_own(tmp_path: Path) -> None
 
 
 def test_gpu_check_runs_its_steps(tmp_path: Path) -> None:
-    """On a backend every machine has: one step and its log; summary and report of the rows and profile there are."""
+    """On a backend every machine has: one step, its log, and the summary and report of all rows there are."""
     (tmp_path / "kept.jsonl").write_text(RESULTS[0].read_text())
     (tmp_path / "profile.log").write_text('{"bench": "layer"}\n   1234 function calls in 5 seconds\n')
     done = script("gpu-check", str(tmp_path), "--backend", "reference", "--steps", "doctor")
