@@ -6,6 +6,7 @@ stay with it, which is its best setting).
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -62,6 +63,7 @@ def configured(protocol: str) -> libspu.RuntimeConfig:
     kind = {"semi2k": libspu.ProtocolKind.SEMI2K, "cheetah": libspu.ProtocolKind.CHEETAH}[protocol]
     config = libspu.RuntimeConfig(kind, libspu.FieldType.FM64, FRACTION_BITS)
     config.experimental_enable_colocated_optimization = protocol == "cheetah"
+    config.enable_pphlo_profile = True  # it writes down what it sends
     return config
 
 
@@ -72,6 +74,12 @@ def connected(rank: int, ports: list[str]) -> Any:
     for party, port in enumerate(ports):
         description.add_party(str(party), f"127.0.0.1:{port}")
     return libspu.link.create_brpc(description, rank)
+
+
+def messages_of(log: Path) -> int:
+    """Messages that this party sent in the last run, of SPU's own log: no more rounds than these."""
+    counts = re.findall(r"Link details: .*send actions (\d+)", log.read_text())
+    return int(counts[-1])
 
 
 def shared(folder: Path, rank: int, name: str, array: Any, config: libspu.RuntimeConfig) -> libspu.Share:
@@ -106,6 +114,10 @@ def read(file: Path, described: libspu.Share) -> libspu.Share:
 
 def main(rank: int, folder: str, repeats: int, name: str, protocol: str, *ports: str) -> None:
     """Measure one workload."""
+    log = Path(folder) / f"spu{rank}.log"
+    options = libspu.logging.LogOptions()
+    options.system_log_path, options.enable_console_logger = str(log), False
+    libspu.logging.setup_logging(options)
     config = configured(protocol)
     link = connected(rank, list(ports))
     runtime = spu.Runtime(link, config)
@@ -138,7 +150,7 @@ def main(rank: int, folder: str, repeats: int, name: str, protocol: str, *ports:
     if rank == CLIENT:
         theirs = read(place, runtime.get_var("found"))
         result = spu.Io(2, config).reconstruct([mine, theirs])
-    job.tell(result, setup_s=setup_s)
+    job.tell(result, setup_s=setup_s, rounds=messages_of(log))
     link.barrier()
     link.stop_link()
 
