@@ -38,6 +38,7 @@ def _columns(names: Names, prices: Prices) -> list[tuple[str, Entry]]:
         ("server sends", told("online_bytes_received", size)),
         ("offline bytes", told("offline_bytes", size)),
         ("dealer sends", told("dealer_bytes", size)),
+        ("bytes in all", lambda r: size(r.total_bytes)),
         ("largest error", told("max_abs_error", number)),
         ("mean error", told("mean_abs_error", number)),
         ("CPU", told("cpu_s", seconds)),

@@ -170,15 +170,19 @@ def latest(results: Iterable[Result]) -> list[Result]:
 
 
 def labels(origins: Iterable[Origin]) -> dict[Origin, str]:
-    """Names for series, no longer than it takes to tell them apart: the system, then what differs."""
+    """Names for series, no longer than it takes to tell them apart: the system, then what differs.
+
+    Machines are named as soon as there are several, so that nobody compares them unawares.
+    """
     distinct = list(dict.fromkeys(origins))
     named = {origin: origin.system for origin in distinct}
     for key in Origin._fields[1:]:
-        by_name: dict[str, set[str]] = {}
+        values: dict[str, set[str]] = {}
         for origin in distinct:
-            by_name.setdefault(named[origin], set()).add(getattr(origin, key))
+            values.setdefault("" if key == "machine" else named[origin], set()).add(getattr(origin, key))
         for origin in distinct:
-            if len(by_name[named[origin]] - {""}) > 1 and getattr(origin, key):
+            rivals = values["" if key == "machine" else named[origin]]
+            if len(rivals - {""}) > 1 and getattr(origin, key):
                 named[origin] += f", {short(getattr(origin, key))}"
     return named
 

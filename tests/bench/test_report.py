@@ -179,6 +179,8 @@ def test_series_are_named_by_what_differs() -> None:
     assert list(named.values()) == ["fastlmpi", "fastlmpi", "crypten"], "null is no difference"
     found = read([row(**same, backend="cpu"), row(**same, backend="cuda", device="Some(R) Device")])
     assert list(rows_of.labels(r.origin for r in found).values()) == ["fastlmpi, cpu", "fastlmpi, cuda"]
+    found = read([row(machine="abacus"), row(system="crypten", machine="another")])
+    assert list(rows_of.labels(r.origin for r in found).values()) == ["fastlmpi, abacus", "crypten, another"]
     assert rows_of.short("Some(R) Chip,  2 cores, Linux") == "Some Chip, 2 cores"
 
 
