@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OT_BITS = 0.47  # of silent OT, for one correlated OT
+FIELD_LEAST = 2048  # a quarter of the places of a ciphertext
+OT_BITS = 0.41  # of silent OT, for one correlated OT
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class Economy:
     alone: bool
     byte_ns: float = 8.0  # 1 Gbit/s
     round_ns: float = 3e5
+
+    def in_fields(self, n: int) -> bool:
+        """Whether n products at once are made modulo a prime: cheap for a whole ciphertext, dear for a few."""
+        return self.alone and n >= FIELD_LEAST
 
     def nanoseconds(self, rounds: int, size: float) -> float:
         """What rounds and bytes cost together, to compare ways to the same result."""

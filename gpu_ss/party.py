@@ -25,10 +25,11 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.cost import Cost
 from gpu_ss.economy import Economy
+from gpu_ss.field import Field
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
 from gpu_ss.ring import Array, Ring, lead_of, wire_bytes
-from gpu_ss.values import AShare, BShare
+from gpu_ss.values import AShare, BShare, FShare
 from net.channel import Channel
 
 P = ParamSpec("P")
@@ -39,8 +40,8 @@ T = TypeVar("T")
 class Item:
     """One array of a round: this party's summand (or the sender's value) of `bits` bits per word.
 
-    `sender` None: both send their summand and both learn the sum (XOR for `xor`). `sender` 0 or 1: only
-    that party sends `data`, and only the other one learns it; the other one passes None.
+    `sender` None: both send their summand and both learn the sum (XOR for `xor`, modulo a prime in a `field`).
+    `sender` 0 or 1: only that party sends `data`, and only the other one learns it; the other one passes None.
     """
 
     data: Array | None
@@ -48,6 +49,7 @@ class Item:
     bits: int
     xor: bool = False
     sender: int | None = None
+    field: Field | None = None
 
     @property
     def size(self) -> int:
@@ -78,6 +80,12 @@ def shared(x: AShare) -> Item:
 def masked(x: AShare, mask: Array) -> Item:
     """Open x + mask to both, in x's own ring."""
     return Item(x.data + mask.reshape(x.shape), x.shape, x.ring.bits)
+
+
+def masked_element(x: FShare, mask: Array) -> Item:
+    """Open x + mask to both, in x's field."""
+    field = x.field
+    return Item(field.add(x.data, mask.reshape(x.shape)), x.shape, field.bits, field=field)
 
 
 def shared_bits(b: BShare, mask: Array) -> Item:
@@ -218,9 +226,12 @@ class Party:
         if theirs is None:  # we told the other party; we know the value ourselves
             return item.data
         packed = self.backend.asarray(np.frombuffer(theirs, np.uint64))
-        if item.sender is None and not item.xor:
+        if item.sender is None and not item.xor and item.field is None:
             return self.backend.unpack_add(packed, item.bits, item.data)
         words = self.backend.unpack(packed, item.bits, item.size).reshape(item.shape)
+        if item.field is not None:
+            words = item.field.canonical(words)
+            return item.field.add(item.data, words) if item.sender is None else words
         return item.data ^ words if item.sender is None else words
 
 

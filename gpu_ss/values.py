@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gpu_ss.errors import RingMismatch
+from gpu_ss.field import Field
 from gpu_ss.ring import WORD, Array, Ring
 
 
@@ -106,6 +107,29 @@ class AShare(_Opaque):
     def map(self, shape_only: Callable[[Array], Array]) -> AShare:
         """Apply a function that only moves elements (broadcast, concatenate with itself, ...)."""
         return self._with(shape_only(self.data))
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class FShare(_Opaque):
+    """One party's summand of a tensor in a field: x = (share_0 + share_1 mod p) * 2^-frac_bits, canonical."""
+
+    data: Array
+    field: Field
+    frac_bits: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"FShare(shape={self.shape}, field_bits={self.field.bits}, frac_bits={self.frac_bits}, "
+            "data=<hidden>)"
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)

@@ -12,7 +12,7 @@ from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.ot import prices
 from gpu_ss.provider.ot.maker import takes
 from gpu_ss.provider.specs.arithmetic import MatmulProduct, Powers, RowSquareSum, WeightProduct
-from he_bridge import choice, slot_sets
+from he_bridge import choice, field_products, slot_sets
 from he_bridge.elementwise import PAIRS, ring_of
 from he_bridge.packing import Shape
 from he_bridge.products import shape_of
@@ -34,6 +34,7 @@ def bytes_by_way(specs: Iterable[Correlation], alone: bool) -> dict[str, float]:
 def made_bytes(specs: Iterable[Correlation]) -> float:
     """Bytes to make these correlations: those of one mask with its weights together."""
     by_mask: dict[int, list[WeightProduct]] = {}
+    in_fields: list[Correlation] = []
     total = 0.0
     for spec in specs:
         if isinstance(spec, WeightProduct):
@@ -41,15 +42,19 @@ def made_bytes(specs: Iterable[Correlation]) -> float:
         elif isinstance(spec, MatmulProduct):
             batch, rows = (1, spec.batch * spec.m) if spec.b_batch < spec.batch else (spec.batch, spec.m)
             total += sum(m.bytes for m in matrices(Shape(batch, rows, spec.k, spec.n), spec.bits))
+        elif isinstance(spec, field_products.KINDS):
+            in_fields.append(spec)
         else:
             total += _in_slots(spec)
-    return total + sum(_by_weights(group) for group in by_mask.values())
+    return (
+        total + field_products.made_bytes(in_fields) + sum(_by_weights(group) for group in by_mask.values())
+    )
 
 
 def _by_weights(group: list[WeightProduct]) -> float:
     first = group[0]
     shape = shape_of(first.rows, [(s.k,) if s.diagonal else (s.k, s.n) for s in group])
-    return choice.linear_bytes(choice.linear_set(shape, first.bits), shape)
+    return choice.linear_bytes(choice.linear_set(shape, first.bits), shape, first.bits)
 
 
 def _in_slots(spec: Correlation) -> float:

@@ -19,9 +19,12 @@ from typing import Any, Literal
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.field import Field
 from gpu_ss.ring import Array
 from he_bridge import choice, matmul, slot_sets
 from he_bridge.errors import ParameterError
+from he_bridge.field_sets import FieldParams, params_of
+from he_bridge.field_slots import FieldClient, FieldServer, Step, Vectors
 from he_bridge.linear import Layer, RowBatchClient, RowBatchServer, Weights
 from he_bridge.matmul import BOTH, MatrixProductClient, MatrixProductServer, Terms
 from he_bridge.pace import Progress, Work, silent
@@ -57,6 +60,7 @@ class Products(ABC):
         self._shapes: list[tuple[int, ...]] = []
         self._matrices: dict[ParameterSet, MatrixProductClient | MatrixProductServer] = {}
         self._slots: dict[TripleParams, TripleClient | TripleServer] = {}
+        self._fields: dict[Field, FieldClient | FieldServer] = {}
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
         """Note a weight, in clear at the server (words of a ring of `bits`); its handle."""
@@ -169,6 +173,20 @@ class Products(ABC):
     def _new_slots(self, params: TripleParams) -> TripleClient | TripleServer:
         """The engine of a set."""
 
+    # Elements of a field
+
+    def in_field(
+        self, field: Field, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent
+    ) -> list[Words]:
+        """Shares of the sums of products that the steps name, see `field_slots`: one call."""
+        if field not in self._fields:
+            self._fields[field] = self._new_field(params_of(field))
+        return self._fields[field].exchange(steps, vectors, progress)
+
+    @abstractmethod
+    def _new_field(self, params: FieldParams) -> FieldClient | FieldServer:
+        """The engine of a field."""
+
 
 class ClientProducts(Products):
     """Rank 0: has the secret keys and, of products with weights, the mask."""
@@ -193,7 +211,7 @@ class ClientProducts(Products):
         if isinstance(engine, SealRowBatchClient):
             host = engine.correlate(layer, self._backend.to_host(words), progress)
             return self._cut(self._backend.asarray(host), weights)
-        return self._cut(engine.correlate(layer, words, progress), weights)
+        return self._cut(engine.correlate(layer, words, progress, bits), weights)
 
     def _begin(self, rows: int, weights: Handles, bits: int) -> tuple[LinearClient, Layer]:
         shape = self.shape(rows, weights)
@@ -218,6 +236,9 @@ class ClientProducts(Products):
     def _new_slots(self, params: TripleParams) -> TripleClient:
         return TripleClient(self._channel, params)
 
+    def _new_field(self, params: FieldParams) -> FieldClient:
+        return FieldClient(self._channel, params)
+
 
 class ServerProducts(Products):
     """Rank 1: has the weights, and evaluates."""
@@ -241,9 +262,10 @@ class ServerProducts(Products):
         self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
     ) -> list[Array]:
         engine, checked = self._begin(rows, weights, bits)
-        masks = engine.correlate(checked, rows, progress)
         if isinstance(checked, ScalarWeights):
-            masks = self._backend.asarray(masks)
+            masks = self._backend.asarray(engine.correlate(checked, rows, progress))
+        else:
+            masks = engine.correlate(checked, rows, progress, bits)
         return self._cut(np.uint64(0) - masks, weights)
 
     def _begin(
@@ -290,6 +312,9 @@ class ServerProducts(Products):
 
     def _new_slots(self, params: TripleParams) -> TripleServer:
         return TripleServer(self._channel, params)
+
+    def _new_field(self, params: FieldParams) -> FieldServer:
+        return FieldServer(self._channel, params)
 
 
 def pieces(shape: Shape, bits: int) -> list[Shape]:

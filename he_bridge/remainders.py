@@ -35,7 +35,7 @@ class Remainders:
     def draw(self, generator: Generator, n: int) -> Words:
         """Digits of n numbers, uniform below the product less the product of all primes but the last."""
         bounds = [*self.primes[:-1], self.primes[-1] - 1]
-        return np.stack([_below(generator, bound, n) for bound in bounds])
+        return np.stack([below(generator, bound, n) for bound in bounds])
 
     def residues(self, digits: Words) -> Words:
         """Digits to residues."""
@@ -78,7 +78,7 @@ def _times(x: Words, factor: int, prime: int) -> Words:
     return rest.view(np.uint64)
 
 
-def _below(generator: Generator, bound: int, n: int) -> Words:
+def below(generator: Generator, bound: int, n: int) -> Words:
     """n uniform numbers below `bound`, by rejection."""
     shift = np.uint64(64 - bound.bit_length())
     found = generator((n,)) >> shift

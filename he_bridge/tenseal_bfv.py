@@ -73,11 +73,15 @@ class BfvParams:
         """Bits of the modulus of a fresh ciphertext."""
         return sum(self.kept) + sum(self.dropped)
 
-    def check(self, l1: float, l2: float, coefficients: int) -> Margins:
+    def check(self, l1: float, l2: float, coefficients: int, uniform: bool = False) -> Margins:
         """Margins of a reply of so many coefficients; ParameterError below `MIN_BITS` or 128 bits of security.
 
         l1, l2: bounds on the norms of all evaluator numbers (centred plaintext coefficients) that enter one
-        coefficient of the result.
+        coefficient of the result. uniform: the key holder's plaintexts are uniform modulo the plain modulus t, an
+        odd number. Then the rounding errors of q m / t are independent, of mean 0 and variance at most 1/12, like
+        the encryption errors of variance 10.5. The distance of what the key holder sees, its own plaintexts and
+        errors included, from what it would see for e = 0 is the mean over those of the distance for each, so of
+        |e| the mean counts instead of a bound: at most the root of the mean square, l2 sqrt(10.5 + 1/12).
         """
         total = self.fresh_bits + self.special
         if total > _MAX_MODULUS_BITS.get(self.degree, 0):
@@ -87,7 +91,8 @@ class BfvParams:
         # The encryption of zero is made with the special prime and divided by it: e0 + e1 s - e u, rounding.
         zero = _ERROR_MAX * (1 + 2 * self.degree) / 2 ** (self.special - 1) + (1 + self.degree) / 2
         dropped = 2.0 ** sum(self.dropped)
-        privacy = -math.log2(coefficients * ((noise + 2 * zero) / dropped + 2.0**-100))
+        reach = math.sqrt(_ERROR_STD**2 + 1 / 12) * l2 + 1 if uniform else noise
+        privacy = -math.log2(coefficients * ((reach + 2 * zero) / dropped + 2.0**-100))
         # Rounding after the drop: (1 + |s|^2) / 12 with |s|^2 <= degree, uniform and so sub-Gaussian.
         room = 2.0 ** (sum(self.kept) - self.plain_bits - 1) - 2 - (noise + zero) / dropped
         deviations = max(room, 0.0) / math.sqrt((1 + self.degree) / 12)
@@ -240,6 +245,18 @@ class Cipher:
         return "Cipher(<hidden>)"
 
 
+class Operand:
+    """Numbers of the evaluator, ready to be multiplied by."""
+
+    __slots__ = ("_seal",)
+
+    def __init__(self, seal: Any) -> None:
+        self._seal = seal
+
+    def __repr__(self) -> str:
+        return "Operand(<hidden>)"
+
+
 class Evaluator:
     """The party that computes on ciphertexts of the other one with numbers of its own."""
 
@@ -275,19 +292,37 @@ class Evaluator:
 
     def product_sum(self, ciphers: Sequence[Cipher], operands: Sequence[Words]) -> Cipher | None:
         """sum_i ciphers[i] * operands[i], slot by slot; None if it is zero. The ciphers are used up."""
-        total = None
+        pairs = zip(ciphers, operands, strict=True)
+        return self.dot([(self.factor(cipher), self.operand(values)) for cipher, values in pairs])
+
+    def factor(self, cipher: Cipher) -> Cipher:
+        """The same ciphertext made ready for `dot`; it is used up."""
         with guarded("evaluation failed"):
-            for cipher, operand in zip(ciphers, operands, strict=True):
-                if not operand.any():
-                    continue  # SEAL refuses a product with zero; what is released is the same
-                plain = self.bfv.encode(operand)
-                self._evaluator.transform_to_ntt_inplace(plain, self.bfv.context.first_parms_id())
-                self._evaluator.transform_to_ntt_inplace(cipher._seal)
-                self._evaluator.multiply_plain_inplace(cipher._seal, plain)
+            self._evaluator.transform_to_ntt_inplace(cipher._seal)
+        return cipher
+
+    def operand(self, values: Words) -> Operand | None:
+        """Numbers for `dot`; None if all are zero."""
+        if not values.any():
+            return None
+        plain = self.bfv.encode(values)
+        with guarded("evaluation failed"):
+            self._evaluator.transform_to_ntt_inplace(plain, self.bfv.context.first_parms_id())
+        return Operand(plain)
+
+    def dot(self, pairs: Sequence[tuple[Cipher, Operand | None]]) -> Cipher | None:
+        """The sum of the products of factors and operands, slot by slot; None if it is zero."""
+        seal, total = self.bfv.library.seal, None
+        with guarded("evaluation failed"):
+            for cipher, operand in pairs:
+                if operand is None:
+                    continue  # SEAL refuses a product with zero
+                product = seal.Ciphertext(self.bfv.context)
+                self._evaluator.multiply_plain(cipher._seal, operand._seal, product)
                 if total is None:
-                    total = cipher._seal
+                    total = product
                 else:
-                    self._evaluator.add_inplace(total, cipher._seal)
+                    self._evaluator.add_inplace(total, product)
             if total is not None:
                 self._evaluator.transform_from_ntt_inplace(total)
         return None if total is None else Cipher(total)

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.layernorm import unit_rows
+from gpu_ss.functions.rows import NARROW, Rows, opened_rows, scaled_rows
 from gpu_ss.functions.softmax import (
     INVERSE_RING,
     PROBABILITY_FRAC,
-    WEIGHT_FRAC,
     inverse_sums,
     softmax_weights,
     with_mask,
 )
 from gpu_ss.party import Party, Steps, together
-from gpu_ss.protocols.arith import matmul, times_rows
-from gpu_ss.protocols.io import Opened, add_private, add_public, open_masked
+from gpu_ss.protocols.arith import matmul
+from gpu_ss.protocols.io import add_private, add_public
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.protocols.weights import Held, Static, affine
 from gpu_ss.ring import RING64, Ring
@@ -152,12 +152,11 @@ def attention(party: Party, numbers: Numbers, qkv: AShare, keep: AShare) -> Step
     scores = yield from truncate.steps(party, scores, numbers.ACTIVATION, read)
     scores = with_mask(party, scores, keep.reshape(batch, 1, 1, length))
     weights = yield from softmax_weights.steps(party, scores)
-    (values,), inverse = yield from together(
-        _weighted_values(party, numbers, weights, v), inverse_sums.steps(party, weights)
+    values, inverse = yield from together(
+        _weighted_values(party, weights, v), inverse_sums.steps(party, weights)
     )
-    product = yield from times_rows(party, values, inverse.reshape(-1))
-    shift = product.frac_bits - numbers.ACTIVATION
-    result = yield from truncate.steps(party, product, shift, Ring(numbers.hidden_bits))
+    hidden = Ring(numbers.hidden_bits)
+    result = yield from scaled_rows(party, values, inverse.reshape(-1), 0, numbers.ACTIVATION, hidden)
     by_head = result.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
     return by_head.reshape(batch, length, heads * size)
 
@@ -169,9 +168,9 @@ def _heads(numbers: Numbers, qkv: AShare) -> tuple[AShare, AShare, AShare]:
     return split[0], split[1], split[2]
 
 
-def _weighted_values(party: Party, numbers: Numbers, weights: AShare, v: AShare) -> Steps[list[Opened]]:
+def _weighted_values(party: Party, weights: AShare, v: AShare) -> Steps[Rows]:
     """E V at scale ACTIVATION, opened as rows of one head's values."""
-    short = yield from truncate.steps(party, weights, WEIGHT_FRAC - PROBABILITY_FRAC, INVERSE_RING)
+    short = yield from truncate.steps(party, weights, weights.frac_bits - PROBABILITY_FRAC, INVERSE_RING)
     sums = yield from matmul.steps(party, short, v.narrowed(INVERSE_RING))
-    sums = yield from truncate.steps(party, sums, PROBABILITY_FRAC)
-    return (yield from open_masked.steps(party, sums.reshape(-1, v.shape[-1]), tag="values"))
+    rows = sums.reshape(-1, v.shape[-1])
+    return (yield from opened_rows(party, rows, PROBABILITY_FRAC, INVERSE_RING, NARROW, "values"))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gpu_ss.backend.fields import Fields
 from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
@@ -23,7 +24,7 @@ from gpu_ss.ring import Array
 _WORD = np.dtype(np.uint64)
 
 
-class Backend(Operations, Lattice, Oblivious):
+class Backend(Operations, Fields, Lattice, Oblivious):
     """A place to compute: its arrays, and the operations below on them."""
 
     name: ClassVar[str]

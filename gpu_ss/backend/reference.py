@@ -9,6 +9,7 @@ import numpy as np
 from gpu_ss.backend import checks, product, reference_circuits, reference_steps
 from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.reference_chacha import output_words
+from gpu_ss.backend.reference_fields import ReferenceFields
 from gpu_ss.backend.reference_lattice import ReferenceLattice
 from gpu_ss.backend.reference_oblivious import ReferenceOblivious
 from gpu_ss.ring import WORD, Array, word_count
@@ -16,7 +17,7 @@ from gpu_ss.ring import WORD, Array, word_count
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
 
 
-class ReferenceBackend(ReferenceLattice, ReferenceOblivious, HostMemory):
+class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, HostMemory):
     """NumPy, one core: for machines without a compiler, and the standard the other backends are held to."""
 
     name = "reference"
@@ -109,6 +110,7 @@ class ReferenceBackend(ReferenceLattice, ReferenceOblivious, HostMemory):
     piecewise = staticmethod(reference_steps.piecewise)
     exp_lookup = staticmethod(reference_steps.exp_lookup)
     exp_finish = staticmethod(reference_steps.exp_finish)
+    table_sums = staticmethod(reference_steps.table_sums)
 
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
         self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)

@@ -11,15 +11,17 @@ from __future__ import annotations
 from gpu_ss.cost import Cost, opening
 from gpu_ss.errors import RingMismatch
 from gpu_ss.functions.inverse import raw_inverse
+from gpu_ss.functions.rows import WIDE, opened_rows, scaled_rows, square_sums
 from gpu_ss.functions.tables import INVERSE_BITS
 from gpu_ss.party import Party, Steps, protocol
-from gpu_ss.protocols.arith import row_square_sums, times_rows
-from gpu_ss.protocols.io import add_public, open_masked
-from gpu_ss.protocols.trunc import truncate, truncate_cost
+from gpu_ss.protocols.io import add_public
+from gpu_ss.protocols.trunc import truncate_cost
 from gpu_ss.ring import RING64, WORD, Ring, wire_bytes
 from gpu_ss.values import AShare
 
 CENTRED_FRAC = 16
+#: In a field: bits of a that are left away, so that a row's squares fit, and bits of 2^61 times the root.
+FIELD_DROP, FACTOR_DROP = 1, 4
 
 
 def _shift(x: AShare, frac_bits: int, centred: bool) -> int:
@@ -69,15 +71,16 @@ def unit_rows(
             f"{x!r} has too few fractional bits for centred_frac={centred_frac}; lift it first"
         )
     flat = x.reshape(-1, n)
-    a = yield from truncate.steps(party, flat if centred else _centred(party, flat), shift, RING64)
-    (opened,) = yield from open_masked.steps(party, a, tag="norm")
-    squares = row_square_sums(party, opened)
+    fewer = FIELD_DROP if party.economy.in_fields(x.size) else 0
+    a = flat if centred else _centred(party, flat)
+    opened = yield from opened_rows(party, a, shift + fewer, RING64, WIDE, "norm")
+    squares = yield from square_sums(party, opened)
     kappa = 1.0 if centred else n / 2 ** (n - 1).bit_length()
-    total = add_public(party, squares, max(1, round(n * kappa**2 * eps * 4.0**centred_frac)))
+    total = add_public(party, squares, max(1, round(n * kappa**2 * eps * 4.0 ** (centred_frac - fewer))))
     root = yield from raw_inverse.steps(party, total, "rsqrt")
-    product = yield from times_rows(party, opened, root)
-    t = yield from truncate.steps(party, product, INVERSE_BITS - frac_bits, ring)
-    return AShare(t.data.reshape(x.shape), ring, frac_bits)
+    unit = AShare(root.data, root.ring, INVERSE_BITS - opened.frac_bits)  # t is a times 2^-INVERSE_BITS of it
+    t = yield from scaled_rows(party, opened, unit, FACTOR_DROP, frac_bits, ring)
+    return t.reshape(*x.shape)
 
 
 def _centred(party: Party, x: AShare) -> AShare:

@@ -16,8 +16,9 @@ from gpu_ss.errors import RingMismatch
 from gpu_ss.functions.exp import exponent, exponent_ring
 from gpu_ss.functions.inverse import raw_inverse
 from gpu_ss.functions.maximum import maximum_cost, padded_rows, padded_width, tournament
+from gpu_ss.functions.rows import NARROW, opened_rows, scaled_rows
 from gpu_ss.party import Party, Steps, protocol, together
-from gpu_ss.protocols.arith import times_rows
+from gpu_ss.protocols import power
 from gpu_ss.protocols.compare import OpenedNumber
 from gpu_ss.protocols.io import add_public, open_masked
 from gpu_ss.protocols.lookup import FRAC, SOFTMAX, exp2_cost, exp2_opened
@@ -31,6 +32,7 @@ SUM_FRAC = 20  # fractional bits of the row sums
 INVERSE_RING = Ring(48)
 INVERSE_FRAC = 25  # of 1/S in INVERSE_RING: 61 - SUM_FRAC - 16
 WEIGHT_FRAC = SOFTMAX.result_bits  # 32, in the 64-bit ring
+SHORT_RING = Ring(64 - WEIGHT_FRAC + SUM_FRAC)  # of weights with SUM_FRAC bits, and of their sums
 PROBABILITY_FRAC = 16
 
 
@@ -60,7 +62,8 @@ def softmax_weights(party: Party, y: AShare) -> Steps[AShare]:
 
     y has FRAC fractional bits and |y| < 2^(bits-4) units. So the largest E of a row is between 0.7 and 1.5, and E
     is exactly 0 where y - M < -20. Opened: y under a uniform mask, the tournament's bits, M under a uniform
-    mask, and what exp.exp2_opened opens.
+    mask, and what lookup.exp2_opened opens. Two parties alone, with many scores: E has SUM_FRAC bits in a ring
+    of 52, is exactly 0 where y - M < -21, and what power.exp2 opens is opened, not M.
     """
     if y.frac_bits != FRAC:
         raise RingMismatch(f"scores need {FRAC} fractional bits, got {y!r}")
@@ -73,6 +76,10 @@ def softmax_weights(party: Party, y: AShare) -> Steps[AShare]:
     else:
         half = yield from tournament(party, opened, n, drop=HALF)
         best = AShare(half.data << Ring(64).constant(HALF), y.ring, FRAC)  # modulo 2^bits again
+    if party.economy.in_fields(rows * n):
+        spread = best.map(lambda d: party.backend.xp.broadcast_to(d[:, None], (rows, n)))
+        weights = yield from power.exp2.steps(party, flat[:, :n] - spread, SHORT_RING)
+        return weights.reshape(*y.shape)
     (top,) = yield from open_masked.steps(party, best, tag="rowmax")
     view = MaskView(
         opened.mask.number, rows * width, y.ring.bits, y.ring.bits, 0, ROWS, width, top.mask.number
@@ -83,7 +90,7 @@ def softmax_weights(party: Party, y: AShare) -> Steps[AShare]:
 
 
 def _sums_cost(weights: AShare) -> Cost:
-    sums = AShare(weights.data[..., 0], Ring(64 - WEIGHT_FRAC + SUM_FRAC), SUM_FRAC)
+    sums = AShare(weights.data[..., 0], SHORT_RING, SUM_FRAC)
     cost: Cost = raw_inverse.cost(sums, "reciprocal", *_sum_range(weights.shape[-1]))
     return cost
 
@@ -97,7 +104,7 @@ def _sum_range(n: int) -> tuple[int, int]:
 def inverse_sums(party: Party, weights: AShare) -> Steps[AShare]:
     """1 / (sum over the last axis) of `softmax_weights`, with INVERSE_FRAC bits in INVERSE_RING: [...]."""
     sums = weights.sum(axis=-1)
-    sums = yield from truncate.steps(party, sums, WEIGHT_FRAC - SUM_FRAC, Ring(64 - WEIGHT_FRAC + SUM_FRAC))
+    sums = yield from truncate.steps(party, sums, weights.frac_bits - SUM_FRAC, SHORT_RING)
     inverse = yield from raw_inverse.steps(party, sums, "reciprocal", *_sum_range(weights.shape[-1]))
     return AShare(
         (yield from truncate.steps(party, inverse, 16, INVERSE_RING)).data, INVERSE_RING, INVERSE_FRAC
@@ -126,12 +133,10 @@ def softmax(party: Party, x: AShare, keep: AShare | None = None) -> Steps[AShare
     if keep is not None:
         y = with_mask(party, y, keep)
     weights = yield from softmax_weights.steps(party, y)
-    short = yield from truncate.steps(party, weights, WEIGHT_FRAC - PROBABILITY_FRAC, INVERSE_RING)
-    rows = short.reshape(-1, x.shape[-1])
-    inverse, (opened,) = yield from together(
-        inverse_sums.steps(party, weights), open_masked.steps(party, rows, tag="weights")
+    rows = weights.reshape(-1, x.shape[-1])
+    inverse, opened = yield from together(
+        inverse_sums.steps(party, weights),
+        opened_rows(party, rows, weights.frac_bits - PROBABILITY_FRAC, INVERSE_RING, NARROW, "weights"),
     )
-    product = yield from times_rows(party, opened, inverse.reshape(-1))
-    shift = product.frac_bits - x.frac_bits
-    result = yield from truncate.steps(party, product, shift, x.ring)
+    result = yield from scaled_rows(party, opened, inverse.reshape(-1), 0, x.frac_bits, x.ring)
     return result.reshape(*x.shape)

@@ -24,6 +24,7 @@ from gpu_ss.cost import FREE, Cost, opening
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Item, Party, Round, Steps, protocol
 from gpu_ss.protocols.io import add_public
+from gpu_ss.provider.base import Material
 from gpu_ss.provider.specs.arithmetic import WrapProduct
 from gpu_ss.provider.specs.bits import words_of
 from gpu_ss.ring import Array, Ring, wire_bytes
@@ -56,7 +57,9 @@ def truncate(party: Party, x: AShare, shift: int, ring: Ring | None = None) -> S
         rounded = _with_unit(party, truncate_free(x, shift), shift)
         return rounded.narrowed(ring)
     biased = add_public(party, x, 1 << (x.ring.bits - 2))
-    wrap = yield from _wrap_bit(party, biased, ring.bits - (x.ring.bits - shift))
+    top = party.backend.bit_plane(biased.data.reshape(-1), x.ring.bits - 1)
+    correlation = party.provider.take(WrapProduct(x.size, ring.bits - (x.ring.bits - shift)))
+    wrap = yield from either(party, top, correlation)
     quotient = party.backend.unwrap(biased.data.reshape(-1), *wrap, x.ring.bits, shift).reshape(x.shape)
     bias = -(1 << (x.ring.bits - 2)) >> shift
     return _with_unit(party, add_public(party, AShare(quotient, ring, x.frac_bits - shift), bias), shift)
@@ -79,17 +82,17 @@ def extend(party: Party, x: AShare, ring: Ring) -> Steps[AShare]:
     return (yield from truncate.steps(party, x, 0, ring))
 
 
-def _wrap_bit(party: Party, y: AShare, bits: int) -> Steps[tuple[Array, Array, Array]]:
-    """Shares modulo 2^bits of wrap = m0 OR m1, as (base, sign, product) with wrap = base -+ product.
+def either(party: Party, top: Array, correlation: Material) -> Steps[tuple[Array, Array, Array]]:
+    """Shares of wrap = m0 OR m1 for one plane `top` of each party, as base, sign, product: wrap = base -+ product.
+
+    The correlation has a bit of each party and shares of their product, modulo whatever wrap is wanted in.
 
     Rank 0 tells d = m0 ^ a, rank 1 tells e = m1 ^ b. Then m0 m1 = e m0 + (1 - 2e)(d b + (1 - 2d) a b), so
     rank 0's share is m0 - e m0 - s [ab]_0 and rank 1's m1 - (1 - 2e) d b - s [ab]_1 with s = (1-2d)(1-2e);
     what stands before the last term is a single bit in both cases.
     """
-    correlation = party.provider.take(WrapProduct(y.size, bits))
     a, b, product = correlation.arrays
     mask = a if party.rank == 0 else b
-    top = party.backend.bit_plane(y.data.reshape(-1), y.ring.bits - 1)
     mine = top ^ mask
     (both,) = yield Round("wrap", (Item(mine, tuple(mine.shape), 64, xor=True),))
     theirs = both ^ mine

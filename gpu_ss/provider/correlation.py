@@ -19,7 +19,9 @@ from typing import ClassVar
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.fields import check_prime
 from gpu_ss.errors import CorrelationError
+from gpu_ss.field import field_of
 from gpu_ss.prg import Stream
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -30,8 +32,9 @@ MAX_ELEMENTS = 1 << 33  # refuses absurd requests before anything is allocated
 class Out:
     """One array of a correlation: shape in words, meaningful bits per word, and how it is shared.
 
-    `xor`: shares combine by XOR instead of addition. `random`: uniform, from the seeds alone. `owner`: for
-    random arrays, the one party that knows it whole (the other has nothing); None: additively shared.
+    `xor`: shares combine by XOR instead of addition. `prime`: they add modulo it, not modulo 2^bits. `random`:
+    uniform, from the seeds alone. `owner`: for random arrays, the one party that knows it whole (the other has
+    nothing); None: additively shared.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +42,12 @@ class Out:
     xor: bool = False
     random: bool = False
     owner: int | None = None
+    prime: int = 0
+
+    @staticmethod
+    def element(shape: tuple[int, ...], prime: int, random: bool = False, owner: int | None = None) -> Out:
+        """An array of field elements."""
+        return Out(shape, prime.bit_length(), random=random, owner=owner, prime=prime)
 
     @property
     def size(self) -> int:
@@ -76,7 +85,9 @@ class Correlation(ABC):
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and not 0 <= value <= MAX_ELEMENTS:
+            if field.name == "prime":
+                check_prime(value)
+            elif isinstance(value, int) and not 0 <= value <= MAX_ELEMENTS:
                 raise CorrelationError(f"{type(self).__name__}.{field.name} = {value} is out of bounds")
         if sum(out.size for out in self.outputs()) > MAX_ELEMENTS:
             raise CorrelationError(f"{type(self).__name__} asks for more than {MAX_ELEMENTS} words")
@@ -130,6 +141,19 @@ class Mask(Correlation):
 
 
 @dataclass(frozen=True)
+class FieldMask(Correlation):
+    """A uniform array of `shape` modulo a prime, shared as `Mask`. Nothing is sent for it."""
+
+    shape: tuple[int, ...]
+    prime: int
+    owner: int = 2
+
+    def outputs(self) -> tuple[Out, ...]:
+        owner = None if self.owner == 2 else self.owner
+        return (Out.element(self.shape, self.prime, random=True, owner=owner),)
+
+
+@dataclass(frozen=True)
 class BitMask(Correlation):
     """Uniform bit planes [planes, words], XOR-shared. Nothing is sent for it."""
 
@@ -159,15 +183,23 @@ def expand_share(
     stream = Stream(backend, key, number)
     arrays: list[Array | None] = []
     for out in spec.outputs():
-        mine = out.owner is None or out.owner == rank
-        arrays.append(stream.words(out.shape) if mine and (rank == 0 or out.random) else None)
+        mine = (out.owner is None or out.owner == rank) and (rank == 0 or out.random)
+        arrays.append(_expanded(stream, out, backend) if mine else None)
     return arrays
+
+
+def _expanded(stream: Stream, out: Out, backend: Backend) -> Array:
+    if out.prime:
+        return field_of(out.prime).draw(stream, out.shape, backend)
+    return stream.words(out.shape)
 
 
 def combine(backend: Backend, out: Out, share0: Array | None, share1: Array | None) -> Array:
     """The clear value of a random array from the parties' parts, in [0, 2^bits)."""
     if share0 is None or share1 is None:
         words: Array = share1 if share0 is None else share0
+    elif out.prime:
+        return field_of(out.prime).add(share0, share1)
     else:
         words = share0 ^ share1 if out.xor else share0 + share1
     return words if out.bits == WORD else words & np.uint64((1 << out.bits) - 1)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.errors import CorrelationError
+from gpu_ss.field import field_of
 from gpu_ss.provider.correlation import Correlation, Dealing, Mask, Out, combine, expand_share
 from gpu_ss.ring import Array
 
@@ -46,6 +47,9 @@ class DealingEngine:
         return corrections
 
     def _correction(self, out: Out, value: Array, mine: Array) -> Array:
+        if out.prime:
+            difference = field_of(out.prime).subtract(value.reshape(out.shape), mine)
+            return self._backend.pack(difference, out.bits)
         if out.xor:
             return self._backend.pack(value.reshape(-1) ^ mine.reshape(-1), out.bits)
         return self._backend.pack_difference(value.reshape(out.shape), mine, out.bits)

@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from gpu_ss.field import FIELD60
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
 from gpu_ss.functions.inverse import rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.softmax import softmax
+from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
+from gpu_ss.protocols.fields import from_field, open_elements, row_square_sums, times_rows, to_field
 from gpu_ss.protocols.io import private
+from gpu_ss.protocols.lines import evaluate as evaluate_lines
 from gpu_ss.protocols.millionaire import negative, times_bit
+from gpu_ss.protocols.power import exp2
 from gpu_ss.protocols.select import b2a, inject
 from gpu_ss.protocols.trunc import truncate
 from gpu_ss.protocols.weights import affine, open_static
@@ -41,6 +46,13 @@ def _weights(party: Party, x: Any) -> Any:
     return open_static(party, private(party, 1, mine, (8, 12), RING64, 0))
 
 
+def _field_rows(party: Party, x: Any) -> Any:
+    rows = to_field(party, secret(party, x / 2**20).reshape(4, 24), 2, FIELD60)
+    opened = open_elements(party, rows)
+    total = from_field(party, row_square_sums(party, opened), 0, RING64, signed=False)
+    return from_field(party, times_rows(party, opened, to_field(party, total, 10, FIELD60)), 9, Ring(40))
+
+
 RUNS_BY_NAME: dict[str, Run] = {
     "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
     "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
@@ -56,9 +68,12 @@ RUNS_BY_NAME: dict[str, Run] = {
     "inject": lambda p, x: inject(p, bit_share(p, x > 0), secret(p, x)),
     "relu": lambda p, x: relu(p, secret(p, x)),
     "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
+    "gelu by lines": lambda p, x: evaluate_lines(p, secret(p, x / 2**20, Ring(24), 12), line_table("gelu")),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
+    "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
+    "field rows": _field_rows,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
     "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpu_ss.fixed import own_power
 from gpu_ss.provider.jobs import Work
 from gpu_ss.provider.ot import circuits
 from gpu_ss.provider.ot.recipes import Kitchen, Made, rescaled
@@ -21,7 +22,6 @@ from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup
 from gpu_ss.ring import Array, Ring
 
 FACTOR = 16  # fractional bits of a party's own factor
-_GUARD = 30  # fractional bits while it is multiplied up
 
 
 def exp_lookup(kitchen: Kitchen, spec: ExpLookup) -> Made:
@@ -52,7 +52,7 @@ def _size(kitchen: Kitchen, spec: ExpLookup, room: Ring, bit: Array, positive: A
     backend = kitchen.backend
     share = yield kitchen.number(spec.view)
     carry = bit ^ backend.bit_plane(share, spec.frac)[0]
-    factor = _own_power(share, spec.frac)
+    factor = own_power(share, spec.frac, FACTOR, -1)
     ring = Ring(2 * FACTOR + 4)
     (product,) = yield [Joint(factor, ring, FACTOR + 1)]
     (doubled,) = yield [Mux(carry, product[None], ring)]
@@ -60,20 +60,6 @@ def _size(kitchen: Kitchen, spec: ExpLookup, room: Ring, bit: Array, positive: A
     (kept,) = yield [Mux(positive, size[None], ring)]
     signed = ring.reduce((kept[0] << np.uint64(1)) - size)
     return (yield from rescaled(kitchen, signed, ring, 2 * FACTOR - spec.scale, room))
-
-
-def _own_power(x: Array, frac: int) -> Array:
-    """2^(-l / 2^frac) with FACTOR fractional bits, for the low bits l of a party's own words.
-
-    A product of constants, each taken or not by masks: nothing is addressed by a secret.
-    """
-    power = (x & np.uint64(0)) | np.uint64(1 << _GUARD)
-    for k in range(frac):
-        taken = np.uint64(0) - ((x >> np.uint64(k)) & np.uint64(1))
-        constant = round(2.0 ** (_GUARD - 2.0 ** (k - frac)))
-        factor = np.uint64(1 << _GUARD) - (np.uint64((1 << _GUARD) - constant) & taken)
-        power = (power * factor + np.uint64(1 << (_GUARD - 1))) >> np.uint64(_GUARD)
-    return (power + np.uint64(1 << (_GUARD - FACTOR - 1))) >> np.uint64(_GUARD - FACTOR)
 
 
 def _times_mask(kitchen: Kitchen, spec: ExpLookup, size: Array, room: Ring) -> Work[Array]:

@@ -3,9 +3,9 @@
 Every operation takes this party's shares of its operands and gives its share of the result. Bits are XOR-shared
 planes, numbers additive shares modulo a power of two. Nothing is opened but ANDs' operands, each masked by a
 uniform bit of a fresh triple; all else that is sent is what `convert` sends. Both parties call the same
-operations in the same order; of every operation the direction where rank 0 is the sender comes first.
+operations in the same order; in every operation each sends first what it can.
 
-Bits for one element, both directions together, without the OTs themselves (0.47 bits each):
+Bits for one element, both directions together, without the OTs themselves (0.41 bits each):
 
     and_vector   m ANDs that have one operand in common    2 OTs                2 m + 2
     mux          a bit by m words modulo 2^w               2 OTs                2 m w + 2
@@ -13,7 +13,9 @@ Bits for one element, both directions together, without the OTs themselves (0.47
     overlap      m bits of each party alone: XOR of ANDs   m OTs                2 m
     product      two numbers modulo 2^w, one of k bits     2 k OTs              k (2 w + 3 - k)
     square       a number modulo 2^w                       w - 1 OTs            (w - 1)(w + 2) / 2
+    wrap_product a bit of each party alone modulo 2^w or p 1 OT                 w, or the bits of p
     joint        a number of each party alone, modulo 2^w  k OTs for k bits     k (2 w + 3 - k) / 2
+    cross        random words, bits of the other party     2 k OTs for k bits   (k - 1) (2 w - k)
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.field import Field
 from gpu_ss.provider.ot import convert
-from gpu_ss.provider.ot.convert import AndTriples, and_triples
+from gpu_ss.provider.ot.convert import AndTriples, Steps, and_triples, in_turn
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, frame
 from gpu_ss.provider.specs.transfers import pick
 from gpu_ss.ring import WORD, Array, Ring, lead_of
@@ -97,29 +100,32 @@ class OtPair:
     def _triples(self, words: int, payload: int) -> AndTriples:
         return and_triples(self.rank, self._sender, self._receiver, WORD * words, payload)
 
-    def digit_pads(self, words: int, width: int) -> tuple[Array, Array]:
-        """Of 64 words transfers of 1 of 2^width two-bit messages from rank 0 to rank 1, the pads. Nothing is sent.
+    def digit_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
+        """Of 64 words transfers of 1 of 2^width messages from rank 0 to rank 1, the pads. Nothing is sent.
 
-        Rank 0: (pads [2^width, 2, words], zeros [2, words]). Rank 1: (choices [width, words], its pads).
-        A pad is the XOR of the pads of the keys that the digit's bits name, one OT for each bit.
+        Messages have `payload` bits, at most 64 / 2^width. Rank 0: (pads [2^width, payload, words], zeros
+        [payload, words]). Rank 1: (choices [width, words], its pads). A pad is the XOR of the pads of the keys that
+        the digit's bits name, one OT for each bit.
         """
         one_side = self._sent_pads if self.rank == 0 else self._received_pads
-        return self._chunks(lambda some: one_side(some.stop - some.start, width), words, CHUNK // WORD)
+        return self._chunks(
+            lambda some: one_side(some.stop - some.start, width, payload), words, CHUNK // WORD
+        )
 
-    def _sent_pads(self, words: int, width: int) -> tuple[Array, Array]:
-        pads = self.backend.zeros((1 << width, 2, words))
+    def _sent_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
+        pads = self.backend.zeros((1 << width, payload, words))
         for k in range(width):
             keys = convert.send_random(self._sender, WORD * words)
-            both = [self.backend.to_planes(key[:, 0], 2 << width).reshape(pads.shape) for key in keys]
+            both = [self.backend.to_planes(key[:, 0], payload << width).reshape(pads.shape) for key in keys]
             for j in range(1 << width):
                 pads[j] ^= both[j >> k & 1][j]
-        return pads, self.backend.zeros((2, words))
+        return pads, self.backend.zeros((payload, words))
 
-    def _received_pads(self, words: int, width: int) -> tuple[Array, Array]:
-        bits, total = [], self.backend.zeros((1 << width, 2, words))
+    def _received_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
+        bits, total = [], self.backend.zeros((1 << width, payload, words))
         for _ in range(width):
             own, key = convert.receive_random(self._receiver, WORD * words)
-            total = total ^ self.backend.to_planes(key[:, 0], 2 << width).reshape(total.shape)
+            total = total ^ self.backend.to_planes(key[:, 0], payload << width).reshape(total.shape)
             bits.append(own[0])
         choice = self.backend.xp.stack(bits)
         return choice, pick(total[None], choice[None])[0]
@@ -142,8 +148,8 @@ class OtPair:
         b = self.backend.plane_words(self.backend.xp.ascontiguousarray(bits)[None], n)[0]
         turned = x - ((x * b) << ONE)
         mine, (_, other) = self._both(
-            lambda source: convert.send_products(source, turned, ring.bits, chosen=True),
-            lambda source: convert.receive_products(source, n, ring.bits, choice=bits[None], rows=m),
+            convert.send_products.steps(self._sender, turned, ring.bits, chosen=True),
+            convert.receive_products.steps(self._receiver, n, ring.bits, choice=bits[None], rows=m),
         )
         return ring.reduce(x * b + mine + other)
 
@@ -171,34 +177,67 @@ class OtPair:
             return convert.send_products(self._sender, words, bits, chosen=True)
         return convert.receive_products(self._receiver, n, bits, choice=plane)[1]
 
-    def wrap_product(self, a: Array, n: int, ring: Ring) -> tuple[Array, Array]:
+    def wrap_product(self, a: Array, n: int, group: Ring | Field) -> tuple[Array, Array]:
         """a_i b_i for rank 0's bits a, a plane [1, W], and random bits b of rank 1: (b or a, share [n])."""
         return self._chunks(
-            lambda some: self._wrap_product(a[:, some.start // WORD :], some.stop - some.start, ring),
+            lambda some: self._wrap_product(a[:, some.start // WORD :], some.stop - some.start, group),
             n,
             CHUNK,
         )
 
-    def _wrap_product(self, a: Array, n: int, ring: Ring) -> tuple[Array, Array]:
+    def _wrap_product(self, a: Array, n: int, group: Ring | Field) -> tuple[Array, Array]:
+        if self.rank and isinstance(group, Field):
+            return convert.receive_field_products(self._receiver, n, group)
         if self.rank:
-            return convert.receive_products(self._receiver, n, ring.bits)
+            return convert.receive_products(self._receiver, n, group.bits)
         plane = self.backend.xp.ascontiguousarray(a[:, : -(-n // WORD)])
         words = self.backend.plane_words(plane, n)[0]
-        return plane, convert.send_products(self._sender, words, ring.bits)
+        if isinstance(group, Field):
+            return plane, convert.send_field_products(self._sender, words, group)
+        return plane, convert.send_products(self._sender, words, group.bits)
+
+    def word_choices(self, n: int, ring: Ring) -> tuple[Array, Array]:
+        """n transfers of 1 of 2 words to rank 0: choices [1, W], chosen pads [n]; rank 1: pads [2, n], zeros."""
+
+        def part(some: slice) -> tuple[Array, Array]:
+            count = some.stop - some.start
+            if self.rank == 0:
+                own, chosen = convert.receive_random(self._receiver, count)
+                return own, ring.reduce(chosen[:, 0])
+            pads = [key[:, 0] for key in convert.send_random(self._sender, count)]
+            return ring.reduce(self.backend.xp.stack(pads)), self.backend.zeros(count)
+
+        return self._chunks(part, n, CHUNK)
 
     def word_pads(self, n: int, ring: Ring) -> tuple[Array, Array, Array]:
         """n transfers of 1 of 2 words in each direction: own choices [1, W], own pads [2, n], chosen pads [n]."""
 
         def part(some: slice) -> tuple[Array, Array, Array]:
             count = some.stop - some.start
-            (zero, one), (own, chosen) = self._both(
-                lambda source: convert.send_random(source, count),
-                lambda source: convert.receive_random(source, count),
-            )
+            self._begin()
+            zero, one = convert.send_random(self._sender, count)
+            own, chosen = convert.receive_random(self._receiver, count)
             pads = self.backend.xp.stack([zero[:, 0], one[:, 0]])
             return own, ring.reduce(pads), ring.reduce(chosen[:, 0])
 
         return self._chunks(part, n, CHUNK)
+
+    def cross_products(self, n: int, ring: Ring, factor_bits: int) -> tuple[Array, Array, Array, Array]:
+        """Own random words [n] and bits [factor_bits, W], and shares [factor_bits, n] of 2^k bit_k word.
+
+        The first of rank 0's words and rank 1's bits, the second of rank 1's and rank 0's.
+        """
+
+        def part(some: slice) -> tuple[Array, Array, Array, Array]:
+            count = some.stop - some.start
+            (words, sent), (bits, received) = self._both(
+                convert.send_bit_words.steps(self._sender, count, ring.bits, factor_bits),
+                convert.receive_bit_words.steps(self._receiver, count, ring.bits, factor_bits),
+            )
+            pair = (sent, received) if self.rank == 0 else (received, sent)
+            return words, bits, *pair
+
+        return self._chunks(part, n, max(WORD, CHUNK // factor_bits // WORD * WORD))
 
     # Numbers
 
@@ -208,8 +247,8 @@ class OtPair:
         def part(some: slice) -> Array:
             a, b = x[some], y[some]
             first, second = self._both(
-                lambda source: convert.send_word_products(source, a, ring.bits, factor_bits),
-                lambda source: convert.receive_word_products(source, b, ring.bits, factor_bits),
+                convert.send_word_products.steps(self._sender, a, ring.bits, factor_bits),
+                convert.receive_word_products.steps(self._receiver, b, ring.bits, factor_bits),
             )
             return ring.reduce(a * b + first + second)
 
@@ -234,12 +273,14 @@ class OtPair:
 
     # Steps
 
-    def _both(self, send: Callable[[CotSender], S], receive: Callable[[CotReceiver], R]) -> tuple[S, R]:
-        """One exchange in each direction, rank 0's sending first at both ends."""
-        if self.rank == 0:
-            return send(self._sender), receive(self._receiver)
-        received = receive(self._receiver)
-        return send(self._sender), received
+    def _begin(self) -> None:
+        convert.begin(self.rank, self._sender, self._receiver)
+
+    def _both(self, send: Steps[S], receive: Steps[R]) -> tuple[S, R]:
+        """One exchange in each direction, both at the same time."""
+        self._begin()
+        sent, received = in_turn(send, receive)
+        return sent, received
 
     def _chunks(self, part: Callable[[slice], S], n: int, step: int) -> S:
         """`part` of consecutive pieces of the last dimension: an array, or several."""

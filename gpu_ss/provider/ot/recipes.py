@@ -14,6 +14,7 @@ import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.reference_circuits import and_subsets
+from gpu_ss.field import Field
 from gpu_ss.prg import Prg
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.jobs import Job, Shared, Work
@@ -44,7 +45,15 @@ from gpu_ss.provider.specs.bits import (
     pair_differences,
     words_of,
 )
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.fields import FieldWrap
+from gpu_ss.provider.specs.tables import UnitVectors
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+    WordTransfers,
+)
 from gpu_ss.ring import Array, Ring, lead_of
 
 #: This party's arrays of a correlation.
@@ -237,10 +246,11 @@ def bit_products(kitchen: Kitchen, spec: BitProducts) -> Made:
     return [out]
 
 
-def wrap_product(kitchen: Kitchen, spec: WrapProduct) -> Made:
+def wrap_product(kitchen: Kitchen, spec: WrapProduct | FieldWrap) -> Made:
     """Both bits are fresh: rank 0's from its generator, rank 1's the choice bits of the OTs."""
     own = kitchen.fresh_plane(spec.n)
-    ((plane, share),) = yield [Wrap(own, spec.n, Ring(spec.bits))]
+    group = Field(spec.prime) if isinstance(spec, FieldWrap) else Ring(spec.bits)
+    ((plane, share),) = yield [Wrap(own, spec.n, group)]
     return [plane, None, share] if kitchen.rank == 0 else [None, plane, share]
 
 
@@ -285,13 +295,32 @@ def _flat(kitchen: Kitchen, mask: int) -> Array:
     return kitchen.batch.share(mask).reshape(-1)
 
 
+def cross_products(kitchen: Kitchen, spec: CrossProducts) -> Made:
+    make = partial(OtPair.cross_products, n=spec.n, ring=Ring(spec.bits), factor_bits=spec.factor_bits)
+    ((words, bits, first, second),) = yield [Pads(make)]
+    if kitchen.rank == 0:
+        return [words, None, bits, None, first, second]
+    return [None, words, None, bits, first, second]
+
+
+def unit_vectors(kitchen: Kitchen, spec: UnitVectors) -> Made:
+    """The bits of r are each party's random ones: as numbers they add up to r, ANDed to its unit vector."""
+    planes = [kitchen.fresh_plane(spec.n)[0] for _ in range(spec.bits)]
+    values = yield [Value(plane, spec.n, Ring(spec.bits - k)) for k, plane in enumerate(planes)]
+    number = values[0] * np.uint64(0)
+    for k, value in enumerate(values):
+        number = number + (value << np.uint64(k))
+    entries = yield from circuits.unit_vector(kitchen.backend.xp, kitchen.lead, planes)
+    return [Ring(spec.bits).reduce(number), kitchen.backend.xp.stack(entries)]
+
+
 # Transfers and triples: random, so nothing is sent
 
 
 def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
     """Digit by digit. The pads are whole, so rank 0's share of the chosen ones is zero."""
     words, xp = words_of(spec.n), kitchen.backend.xp
-    digit = Pads(partial(OtPair.digit_pads, words=words, width=spec.width))
+    digit = Pads(partial(OtPair.digit_pads, words=words, width=spec.width, payload=spec.payload))
     found = yield [digit] * spec.digits
     random, chosen = (xp.stack(arrays).reshape(-1, words) for arrays in zip(*found, strict=True))
     return [None, random, chosen] if kitchen.rank == 0 else [random, None, chosen]
@@ -300,6 +329,11 @@ def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
 def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
     (arrays,) = yield [Pads(partial(OtPair.triples, words=spec.words, payload=spec.payload))]
     return list(arrays)
+
+
+def word_choices(kitchen: Kitchen, spec: WordChoices) -> Made:
+    ((first, second),) = yield [Pads(partial(OtPair.word_choices, n=spec.n, ring=Ring(spec.bits)))]
+    return [first, None, second] if kitchen.rank == 0 else [None, first, second]
 
 
 def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:

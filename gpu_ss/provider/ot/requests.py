@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
+from gpu_ss.field import Field
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.specs.bits import words_of
 from gpu_ss.ring import WORD, Array, Ring
@@ -90,15 +91,15 @@ class Joint:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Wrap:
-    """Random bits of n elements at each party, and shares of their products modulo 2^w: (plane, [n])."""
+    """Random bits of n elements at each party, and shares of their products in a ring or field: (plane, [n])."""
 
     own: Array
     n: int
-    ring: Ring
+    group: Ring | Field
 
     @property
     def kind(self) -> Hashable:
-        return Wrap, self.ring
+        return Wrap, self.group
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -170,7 +171,9 @@ class Answers:
 
     def _wrap(self, requests: Sequence[Wrap]) -> list[tuple[Array, Array]]:
         n = sum(WORD * words_of(r.n) for r in requests)
-        planes, shares = self._pair.wrap_product(self._joined([r.own for r in requests]), n, requests[0].ring)
+        planes, shares = self._pair.wrap_product(
+            self._joined([r.own for r in requests]), n, requests[0].group
+        )
         words = [words_of(r.n) for r in requests]
         cut = zip(_cut(planes, words), _cut(shares, [WORD * w for w in words]), requests, strict=True)
         return [(plane, share[: r.n]) for plane, share, r in cut]

@@ -9,6 +9,7 @@ import pytest
 
 from gpu_ss.backend import get_backend
 from gpu_ss.economy import OT_BITS
+from gpu_ss.field import FIELD53
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.correlation import BitMask, Correlation, Mask
 from gpu_ss.provider.made import MadeProvider, SeedProvider
@@ -26,8 +27,15 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
-from gpu_ss.provider.specs.tables import ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.fields import FieldWrap
+from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+    WordTransfers,
+)
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -37,6 +45,7 @@ MASK, LOOK, BITS = Mask((N,), 28), Mask((N,), 23), BitMask(3, WORDS)
 VIEW, SHIFTED = MaskView(0, N, 28, 28), MaskView(0, N, 28, 17, 11)
 CASES: dict[str, Sequence[Correlation]] = {
     "wrap": [WrapProduct(N, 16)],
+    "field wrap": [FieldWrap(N, FIELD53.prime)],
     "digits": [MASK, DigitMonomials(VIEW, (5, 5, 5, 4, 4, 4))],
     "shifted digits": [MASK, DigitMonomials(SHIFTED, (4, 4, 4, 4))],
     "pairs": [MASK, DigitMonomials(MaskView(0, 6 * N // 4, 28, 17, 11, PAIRS, 4), (4, 4, 4, 4))],
@@ -54,7 +63,10 @@ CASES: dict[str, Sequence[Correlation]] = {
     "exponential": [MASK, LOOK, BitMask(1, WORDS), ExpLookup(VIEW, 1, 2, 12, 23, 14, 64)],
     "triples": [BitTriples(WORDS, 2)],
     "digit transfers": [DigitTransfers(N, 7, 3)],
+    "word choices": [WordChoices(N, 53)],
     "word transfers": [WordTransfers(N, 36)],
+    "cross products": [CrossProducts(N, 18, 8)],
+    "unit vectors": [UnitVectors(N, 7)],
 }
 
 
@@ -64,7 +76,7 @@ def sent_and_ots(specs: Sequence[Correlation]) -> tuple[int, int]:
     def party(rank: int, channel: Any) -> tuple[int, int]:
         sender, receiver = DealtSender(BACKEND, channel, 1 + rank), DealtReceiver(BACKEND, channel, 2 - rank)
         maker = OtMaker(rank, BACKEND, OtPair(rank, BACKEND, channel, sender, receiver))
-        MadeProvider(SeedProvider(rank, BACKEND, fresh_key()), [maker]).prepare(specs)
+        MadeProvider(BACKEND, SeedProvider(rank, BACKEND, fresh_key()), [maker]).prepare(specs)
         return channel.traffic.report().sent.payload, sender.taken
 
     first, second = both(lambda channel: party(0, channel), lambda channel: party(1, channel))

@@ -15,8 +15,8 @@ from tests.support.ot import alone
 from tests.support.protocols import host
 from tests.support.runs import RUNS_BY_NAME, N
 
-#: Weights that are opened under a mask, and products of matrices, are not made by OT.
-NAMES = [name for name in RUNS_BY_NAME if name not in ("weights", "affine", "matmul")]
+#: Weights that are opened under a mask, products of matrices, and products in fields are not made by OT.
+NAMES = [name for name in RUNS_BY_NAME if name not in ("weights", "affine", "matmul", "power", "field rows")]
 
 
 def clear(simulation: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from gpu_ss.backend import get_backend
 from gpu_ss.backend.reference_circuits import and_subsets
+from gpu_ss.field import FIELD53, FIELD60
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.correlation import BitMask, Correlation, Dealing, Mask, combine
 from gpu_ss.provider.made import MadeProvider, SeedProvider
@@ -36,8 +37,15 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
     words_of,
 )
-from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, power_table
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers
+from gpu_ss.provider.specs.fields import FieldWrap
+from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, UnitVectors, power_table
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+    WordTransfers,
+)
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -50,7 +58,7 @@ def take(specs: Sequence[Correlation]) -> tuple[Taken, Taken]:
     def party(rank: int, channel: Any) -> Taken:
         ends = DealtSender(BACKEND, channel, 1 + rank), DealtReceiver(BACKEND, channel, 2 - rank)
         maker = OtMaker(rank, BACKEND, OtPair(rank, BACKEND, channel, *ends))
-        provider = MadeProvider(SeedProvider(rank, BACKEND, fresh_key()), [maker])
+        provider = MadeProvider(BACKEND, SeedProvider(rank, BACKEND, fresh_key()), [maker])
         provider.prepare(specs)
         return [provider.take(spec).arrays for spec in specs]
 
@@ -95,6 +103,13 @@ def test_digit_monomials(name: str, most: int) -> None:
     low = view.bits - 1
     widths = (*[most] * (low // most), *([low % most] if low % most else []))
     check([mask, DigitMonomials(view, widths)])
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 70, 1000])
+def test_bits_in_fields_and_choices(n: int) -> None:
+    for prime in (5, FIELD53.prime, FIELD60.prime):
+        check([FieldWrap(n, prime)])
+    check([WordChoices(n, 53)])
 
 
 def test_digit_monomials_of_rows() -> None:
@@ -174,9 +189,21 @@ def test_products_element_by_element(bits: int) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 64, 130])
-@pytest.mark.parametrize(("digits", "width"), [(1, 1), (3, 2), (1, 3)])
-def test_digit_transfers(n: int, digits: int, width: int) -> None:
-    check([DigitTransfers(n, digits, width)])
+@pytest.mark.parametrize(("digits", "width", "payload"), [(1, 1, 1), (3, 2, 2), (1, 3, 2), (2, 3, 8)])
+def test_digit_transfers(n: int, digits: int, width: int, payload: int) -> None:
+    check([DigitTransfers(n, digits, width, payload)])
+
+
+@pytest.mark.parametrize("n", [1, 64, 130])
+@pytest.mark.parametrize(("bits", "factor_bits"), [(1, 1), (5, 5), (18, 8), (64, 3)])
+def test_cross_products(n: int, bits: int, factor_bits: int) -> None:
+    check([CrossProducts(n, bits, factor_bits)])
+
+
+@pytest.mark.parametrize("n", [64, 320])
+@pytest.mark.parametrize("bits", [1, 2, 7])
+def test_unit_vectors(n: int, bits: int) -> None:
+    check([UnitVectors(n, bits)])
 
 
 @pytest.mark.parametrize("words", [1, 5, (1 << 14) + 3])

@@ -1,0 +1,69 @@
+"""Fields Z_p for products that two parties make by one encryption: a prime gives a ciphertext its slots.
+
+Elements are canonical, in [0, p), one to a word; the wire carries `bits` bits each. Integers x with |x| < p/4 stand
+for themselves: `protocols.fields` moves them to and from rings. Masks are drawn from 128 bits of keystream each, so
+the distance from uniform is below p / 2^128, at most 2^-68 for an element.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from gpu_ss.backend.base import Backend
+from gpu_ss.prg import Stream
+from gpu_ss.ring import Array
+
+WORDS = 2  # of keystream for one element
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The integers modulo a prime of 3 to 60 bits."""
+
+    prime: int
+
+    @property
+    def bits(self) -> int:
+        """Bits of an element on the wire."""
+        return self.prime.bit_length()
+
+    def constant(self, value: int) -> np.uint64:
+        """A Python integer as an element."""
+        return np.uint64(value % self.prime)
+
+    def canonical(self, words: Array) -> Array:
+        """The elements that words of `bits` bits stand for: those of a peer may lie above the prime."""
+        return self._lifted(words - np.uint64(self.prime))
+
+    def add(self, x: Array, y: Array) -> Array:
+        """x + y of elements: the sum less p, and p again if that is negative."""
+        return self._lifted(x + y - np.uint64(self.prime))
+
+    def subtract(self, x: Array, y: Array) -> Array:
+        """x - y of elements."""
+        return self._lifted(x - y)
+
+    def _lifted(self, x: Array) -> Array:
+        """Numbers above -p, as words modulo 2^64, plus p where they are negative."""
+        return x + (np.uint64(self.prime) & (np.uint64(0) - (x >> np.uint64(63))))
+
+    def draw(self, stream: Stream, shape: tuple[int, ...], backend: Backend) -> Array:
+        """The next elements of a keystream, uniform."""
+        high, low = stream.words((WORDS, *shape))
+        return backend.field_reduce(high, low, self.prime)
+
+
+@cache
+def field_of(prime: int) -> Field:
+    """The field of that prime; 0 stands for none (a ring modulo a power of two)."""
+    return Field(prime)
+
+
+# The largest primes of so many bits that give 8192 slots: p = 1 modulo 16384.
+FIELD53 = Field(9007199254429697)
+"""2^53 - 311295: products of up to 51 bits."""
+FIELD60 = Field(1152921504606830593)
+"""2^60 - 16383: products of up to 58 bits."""
