@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, cast
@@ -18,7 +19,8 @@ import typer
 from bench import kernels as kernel_bench
 from bench import options, run
 from bench.compare import compared
-from bench.options import Sizes, picked
+from bench.options import Sizes, numbers, picked
+from bench.prices import NO_PRICES, Prices
 from bench.rows import Row
 from bench.setting import Setting
 from gpu_ss.backend import BackendError
@@ -45,26 +47,39 @@ class Kind(StrEnum):
     KERNELS = "kernels"
 
 
-def emit(rows: Iterable[Row], out: options.Out) -> None:
-    """Print each row as it comes, and append it to the file."""
+def emit(rows: Iterable[Row], out: options.Out, prices: Prices = NO_PRICES) -> None:
+    """Print each row as it comes, with what it costs at given prices, and append it to the file."""
     for row in rows:
-        line = row.line()
+        line = prices.on(row).line()
         print(line, flush=True)
         if out is not None:
             with out.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
 
-def chosen_setting(
-    backend: str, server_backend: str | None, trust: str, network: str, profile: str = "precise"
-) -> Setting:
-    """The setting of these options; BadParameter says which one is wrong."""
+def chosen_settings(
+    backend: str,
+    server_backend: str | None,
+    trust: str,
+    networks: Sequence[str],
+    profile: str = "precise",
+) -> list[Setting]:
+    """The settings of these options, one for each network; BadParameter says which option is wrong."""
+    known = cast(TrustMode, trust), cast(ProfileName, profile)
     try:
-        return Setting(
-            backend, server_backend, cast(TrustMode, trust), network, profile=cast(ProfileName, profile)
-        )
+        return [Setting(backend, server_backend, known[0], network, profile=known[1]) for network in networks]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def chosen_elements(text: str | None) -> list[int | None]:
+    """The sizes of --elements, or the default one."""
+    return [None] if text is None else [*numbers(text, "--elements")]
+
+
+def by_batch(one: Sizes, batches: str) -> list[Sizes]:
+    """These sizes with each number of texts."""
+    return [replace(one, batch=batch) for batch in numbers(batches, "--batch")]
 
 
 @app.command()
@@ -74,8 +89,11 @@ def protocols(
     trust: options.Trust = "dealer",
     only: options.Only = None,
     elements: options.Elements = None,
+    chunk: options.Chunk = None,
     repeats: options.Repeats = 5,
-    network: options.Network = "none",
+    network: options.Networks = ["none"],  # noqa: B006 - typer copies it
+    price_core_hour: options.CorePrice = None,
+    price_gpu_hour: options.GpuPrice = None,
     out: options.Out = None,
 ) -> None:
     """Each protocol between two processes: time, bytes, rounds, error against float.
@@ -86,9 +104,12 @@ def protocols(
     from bench import he, ot
     from bench.protocols import names
 
-    setting = chosen_setting(backend, server_backend, trust, network)
+    settings = chosen_settings(backend, server_backend, trust, network)
     wanted = picked(only, [*names(), *he.NAMES, *ot.NAMES]) if only else names()
-    emit(run.protocol_rows(setting, wanted, elements, repeats), out)
+    sizes = chosen_elements(elements)
+    prices = Prices(price_core_hour, price_gpu_hour)
+    for setting in settings:
+        emit(run.protocol_rows(setting, wanted, sizes, repeats, chunk), out, prices)
 
 
 @app.command()
@@ -102,18 +123,22 @@ def layer(
     heads: options.Heads = 12,
     ffn: options.Ffn = 3072,
     seq: options.Seq = 128,
-    batch: options.Batch = 1,
+    batch: options.Batches = "1",
     repeats: options.Repeats = 3,
-    network: options.Network = "none",
+    network: options.Networks = ["none"],  # noqa: B006 - typer copies it
+    price_core_hour: options.CorePrice = None,
+    price_gpu_hour: options.GpuPrice = None,
     out: options.Out = None,
 ) -> None:
     """One encoder layer, weights private to the server: BERT-base's size and random weights by default.
 
     With --model, layer 0 of that model, and --hidden, --heads and --ffn are not used.
     """
-    setting = chosen_setting(backend, server_backend, trust, network, profile)
-    sizes = Sizes(hidden=hidden, heads=heads, ffn=ffn, seq=seq, batch=batch, folder=model)
-    emit(run.layer_rows(setting, sizes, repeats), out)
+    settings = chosen_settings(backend, server_backend, trust, network, profile)
+    one = Sizes(hidden=hidden, heads=heads, ffn=ffn, seq=seq, folder=model)
+    prices = Prices(price_core_hour, price_gpu_hour)
+    for setting in settings:
+        emit(run.layer_rows(setting, by_batch(one, batch), repeats), out, prices)
 
 
 @app.command()
@@ -128,10 +153,12 @@ def model(
     ffn: options.Ffn = 3072,
     layers: options.Layers = 12,
     seq: options.Seq = 128,
-    batch: options.Batch = 1,
+    batch: options.Batches = "1",
     vocab: options.Vocab = 30522,
     repeats: options.Repeats = 1,
-    network: options.Network = "none",
+    network: options.Networks = ["none"],  # noqa: B006 - typer copies it
+    price_core_hour: options.CorePrice = None,
+    price_gpu_hour: options.GpuPrice = None,
     out: options.Out = None,
 ) -> None:
     """A whole model, from tokens to outputs, weights private to the server, compared with torch.
@@ -139,9 +166,11 @@ def model(
     Random weights of BERT-base's size by default; with --model that model, and of the sizes only --seq and
     --batch are used.
     """
-    setting = chosen_setting(backend, server_backend, trust, network, profile)
-    sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
-    emit(run.model_rows(setting, sizes, repeats), out)
+    settings = chosen_settings(backend, server_backend, trust, network, profile)
+    one = Sizes(hidden, heads, ffn, layers, seq, vocab=vocab, folder=model)
+    prices = Prices(price_core_hour, price_gpu_hour)
+    for setting in settings:
+        emit(run.model_rows(setting, by_batch(one, batch), repeats), out, prices)
 
 
 @app.command()
@@ -154,10 +183,10 @@ def prepare(
     ffn: options.Ffn = 3072,
     layers: options.Layers = 12,
     seq: options.Seq = 128,
-    batch: options.Batch = 1,
+    batch: options.Batches = "1",
     vocab: options.Vocab = 30522,
     queries: Annotated[int, typer.Option(min=2, help="How many queries to prepare.")] = 2,
-    network: options.Network = "none",
+    network: options.Networks = ["none"],  # noqa: B006 - typer copies it
     out: options.Out = None,
 ) -> None:
     """What two parties alone make ahead of queries, and put into stores: time, bytes, and each party's peak memory.
@@ -165,22 +194,24 @@ def prepare(
     Random weights of BERT-base's size by default; takes minutes for each query. The first query also makes what a
     session makes once: `first_peak_memory_bytes` beside `peak_memory_bytes` shows whether more queries need more.
     """
-    setting = chosen_setting(backend, server_backend, "two-party", network)
-    sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
-    emit(run.prepare_rows(setting, sizes, queries - 1), out)
+    one = Sizes(hidden, heads, ffn, layers, seq, vocab=vocab, folder=model)
+    for setting in chosen_settings(backend, server_backend, "two-party", network):
+        for sizes in by_batch(one, batch):
+            emit(run.prepare_rows(setting, sizes, queries - 1), out)
 
 
 @app.command()
 def kernels(
     backend: options.Backend = "cpu",
     only: options.Only = None,
-    elements: options.Elements = kernel_bench.ELEMENTS,
+    elements: options.Elements = None,
     repeats: options.Repeats = 5,
     out: options.Out = None,
 ) -> None:
     """The backend's kernels alone, in this process: bytes per second, and beside a plain copy."""
     wanted = picked(only, kernel_bench.names())
-    emit(kernel_bench.kernel_rows(backend, wanted, elements or kernel_bench.ELEMENTS, repeats), out)
+    for size in chosen_elements(elements):
+        emit(kernel_bench.kernel_rows(backend, wanted, size or kernel_bench.ELEMENTS, repeats), out)
 
 
 @app.command()
@@ -193,16 +224,19 @@ def compare(
     profile: options.Profile = "precise",
     only: options.Only = None,
     elements: options.Elements = None,
+    chunk: options.Chunk = None,
     model: options.Model = None,
     hidden: options.Hidden = 768,
     heads: options.Heads = 12,
     ffn: options.Ffn = 3072,
     layers: options.Layers = 12,
     seq: options.Seq = 128,
-    batch: options.Batch = 1,
+    batch: options.Batches = "1",
     vocab: options.Vocab = 30522,
     repeats: options.Repeats = 3,
-    network: options.Network = "none",
+    network: options.Networks = ["none"],  # noqa: B006 - typer copies it
+    price_core_hour: options.CorePrice = None,
+    price_gpu_hour: options.GpuPrice = None,
     out: options.Out = None,
 ) -> None:
     """The same rows on both backends. Without a GPU, the CPU side only.
@@ -210,22 +244,28 @@ def compare(
     `speedup` is the first backend's online time over the other's, `total_speedup` the same with offline time.
     --elements is for protocols and kernels, the sizes for layer and model.
     """
-    sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
+    one = Sizes(hidden, heads, ffn, layers, seq, vocab=vocab, folder=model)
+    sizes, counts = by_batch(one, batch), chosen_elements(elements)
     sides = backends.split(",")
-    settings = {side: chosen_setting(side, None, trust, network, profile) for side in sides}
+    settings = {side: chosen_settings(side, None, trust, network, profile) for side in sides}
     names = chosen_names(kinds or [Kind.PROTOCOLS, Kind.LAYER], only)
 
     def rows(kind: Kind, side: str) -> Iterator[Row]:
-        setting = settings[side]
-        if kind is Kind.PROTOCOLS:
-            return run.protocol_rows(setting, names[kind], elements, repeats)
         if kind is Kind.KERNELS:
-            return kernel_bench.kernel_rows(side, names[kind], elements or kernel_bench.ELEMENTS, repeats)
-        make = run.layer_rows if kind is Kind.LAYER else run.model_rows
-        return make(setting, sizes, repeats)
+            for count in counts:
+                yield from kernel_bench.kernel_rows(
+                    side, names[kind], count or kernel_bench.ELEMENTS, repeats
+                )
+            return
+        for setting in settings[side]:
+            if kind is Kind.PROTOCOLS:
+                yield from run.protocol_rows(setting, names[kind], counts, repeats, chunk)
+            else:
+                make = run.layer_rows if kind is Kind.LAYER else run.model_rows
+                yield from make(setting, sizes, repeats)
 
     for kind in names:
-        emit(compared(sides, partial(rows, kind)), out)
+        emit(compared(sides, partial(rows, kind)), out, Prices(price_core_hour, price_gpu_hour))
 
 
 def chosen_names(kinds: Sequence[Kind], only: str | None) -> dict[Kind, list[str]]:

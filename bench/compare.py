@@ -13,9 +13,9 @@ from gpu_ss.backend import BackendError, get_backend
 def compared(backends: Sequence[str], rows_on: Callable[[str], Iterable[Row]]) -> Iterator[Row]:
     """The rows of the first backend, then the others' with `speedup` over it; one that is missing is left out."""
     first, *others = backends
-    baseline: dict[str, Row] = {}
+    baseline: dict[tuple[object, ...], Row] = {}
     for row in rows_on(first):
-        baseline[row.name] = row
+        baseline[_workload(row)] = row
         yield row
     for backend in others:
         reason = missing(backend)
@@ -23,7 +23,12 @@ def compared(backends: Sequence[str], rows_on: Callable[[str], Iterable[Row]]) -
             sys.stderr.write(f"no rows for {backend}, only for {first}: {reason}\n")
             continue
         for row in rows_on(backend):
-            yield with_speedup(row, baseline[row.name])
+            first_row = baseline.get(_workload(row))  # none where the first has too little memory for it
+            yield row if first_row is None else with_speedup(row, first_row)
+
+
+def _workload(row: Row) -> tuple[object, ...]:
+    return row.name, *row.shape, row.network
 
 
 def with_speedup(row: Row, baseline: Row) -> Row:

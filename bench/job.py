@@ -36,6 +36,10 @@ class Job(ABC):
     frac_bits: int | None = None
     #: Whether it makes correlations that no run of it takes.
     ahead = False
+    #: Whether the row says where the online time went, by part of the model.
+    by_part: bool = False
+    #: A run is so many equal runs one after the other, offline and online in turn, to bound the memory.
+    chunks: int = 1
     #: Those of the session, before anything is planned.
     terms: Terms = PRIVATE
 

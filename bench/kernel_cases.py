@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ HEADS, HEAD_SIZE = 12, 64
 class Call:
     """A kernel's operands on the host, and the call on a backend's arrays of them.
 
-    `items` are the elements it works on; `products` the multiplications of ring elements of a matrix product.
+    `items` are the elements it works on; `products` the multiplications of ring elements of a matrix product;
+    `transforms` the polynomials modulo one prime that it transforms.
     """
 
     shape: Sequence[int]
@@ -40,6 +42,7 @@ class Call:
     items: int
     bits: int = 64
     products: int | None = None
+    transforms: int | None = None
 
 
 class Operands:
@@ -207,6 +210,13 @@ def _matmul_heads(draw: Operands, n: int) -> Call:
     return Call((HEADS, length, HEAD_SIZE, length), operands, _product, items, products=items * HEAD_SIZE)
 
 
+def _matmul_square(draw: Operands, n: int) -> Call:
+    """Sides of 1024 at the default size, 4096 with --elements 16777216."""
+    side = max(1, isqrt(n))
+    operands = [draw.words(side, side), draw.words(side, side)]
+    return Call((side, side, side), operands, _product, side * side, products=side**3)
+
+
 def _product(backend: Backend, a: Array, b: Array) -> Array:
     return backend.matmul(a, b)
 
@@ -237,6 +247,7 @@ SHARES: dict[str, Maker] = {
     "beaver_combine": _beaver_combine,
     "matmul": _matmul,
     "matmul_heads": _matmul_heads,
+    "matmul_square": _matmul_square,
 }
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from typing import Any
 
 import numpy as np
 
+from bench.int8 import digit_products, int8_gops
 from bench.kernel_cases import SHARES, Call, Operands, prepared
 from bench.lattice_cases import LATTICE
 from bench.oblivious_cases import OBLIVIOUS
@@ -41,23 +44,42 @@ def kernel_rows(backend_name: str, chosen: Sequence[str], elements: int, repeats
     """A row for each chosen kernel, beside a plain copy measured first."""
     backend = get_backend(backend_name)
     copy_times = _time_copy(backend, repeats)
-    copy_bytes_s = 16 * COPY_WORDS / statistics.median(copy_times)
+    rates = Rates(16 * COPY_WORDS / statistics.median(copy_times), _int8(backend, chosen, repeats))
     for name in chosen:
         if name == "copy":
-            yield _row(backend_name, name, [COPY_WORDS], copy_times, 16 * COPY_WORDS, copy_bytes_s)
+            yield _row(backend_name, name, [COPY_WORDS], copy_times, 16 * COPY_WORDS, rates)
         else:
-            yield _measured(backend_name, backend, name, elements, repeats, copy_bytes_s)
+            yield _measured(backend_name, backend, name, elements, repeats, rates)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the device does at best: bytes per second of a copy, Gop/s of 8-bit products (null without them)."""
+
+    copy_bytes_s: float
+    int8_gops: float | None
+
+
+def _int8(backend: Backend, chosen: Sequence[str], repeats: int) -> float | None:
+    """The rate of 8-bit products, if a matrix product is among the chosen rows."""
+    if not any("matmul" in name for name in chosen):
+        return None
+    try:
+        return int8_gops(backend, lambda run: _samples(backend, run, repeats))
+    except Exception as error:  # a yardstick that is missing is no reason to measure nothing
+        sys.stderr.write(f"the rate of 8-bit products cannot be measured: {error}\n")
+        return None
 
 
 def _measured(
-    backend_name: str, backend: Backend, name: str, elements: int, repeats: int, copy_bytes_s: float
+    backend_name: str, backend: Backend, name: str, elements: int, repeats: int, rates: Rates
 ) -> Row:
     call = CASES[name](Operands(SEED), elements)
     run = prepared(call, backend)
     result_bytes = int(run().nbytes)  # the first call compiles
     times = _samples(backend, run, repeats)
     moved = result_bytes + sum(x.nbytes for x in call.operands)
-    return _row(backend_name, name, call.shape, times, moved, copy_bytes_s, call, _difference(name, backend))
+    return _row(backend_name, name, call.shape, times, moved, rates, call, _difference(name, backend))
 
 
 def _row(
@@ -66,13 +88,13 @@ def _row(
     shape: Sequence[int],
     times: list[float],
     moved: int,
-    copy_bytes_s: float,
+    rates: Rates,
     call: Call | None = None,
     error: float | None = None,
 ) -> Row:
     seconds = statistics.median(times)
     items = call.items if call else COPY_WORDS
-    products = call.products if call else None
+    gops = 2 * call.products / seconds / 1e9 if call and call.products else None
     return Row(
         bench="kernels",
         name=name,
@@ -90,9 +112,16 @@ def _row(
         commit=commit(),
         extra={
             "gb_per_s": moved / seconds / 1e9,
-            "fraction_of_copy": moved / seconds / copy_bytes_s,
+            "fraction_of_copy": moved / seconds / rates.copy_bytes_s,
             "items_per_s": items / seconds,
-            "gops": None if products is None else 2 * products / seconds / 1e9,
+            "gops": gops,
+            "int8_gops": rates.int8_gops if gops else None,
+            "fraction_of_int8": (
+                gops * digit_products(call.bits) / rates.int8_gops
+                if gops and call and rates.int8_gops
+                else None
+            ),
+            "transforms_per_s": call.transforms / seconds if call and call.transforms else None,
             "bytes_moved": moved,
         },
     )

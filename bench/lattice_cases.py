@@ -25,13 +25,15 @@ def _residues(draw: Operands, polys: int) -> NDArray[Any]:
     return (words % np.array(PRIMES, np.uint64)[:, None, None]).astype(np.uint32)
 
 
-def _on_residues(count: int, run: Callable[..., Array]) -> Maker:
-    """A kernel of `count` arrays of residues."""
+def _on_residues(count: int, run: Callable[..., Array], transforms: bool = False) -> Maker:
+    """A kernel of `count` arrays of residues, each polynomial of which it may transform."""
 
     def make(draw: Operands, elements: int) -> Call:
         polys = _polys(elements)
         shape = (len(PRIMES), polys, DEGREE)
-        return Call(shape, [_residues(draw, polys) for _ in range(count)], run, int(np.prod(shape)), 30)
+        operands = [_residues(draw, polys) for _ in range(count)]
+        transformed = len(PRIMES) * polys if transforms else None
+        return Call(shape, operands, run, int(np.prod(shape)), 30, transforms=transformed)
 
     return make
 
@@ -118,8 +120,8 @@ LATTICE: dict[str, Maker] = {
     "inner_products": _inner_products,
     "digits": _on_residues(1, lambda b, x: b.digits(x, PRIMES)),
     "merged": _merged,
-    "ntt": _on_residues(1, lambda b, x: b.ntt(x, PRIMES)),
-    "intt": _on_residues(1, lambda b, x: b.intt(x, PRIMES)),
+    "ntt": _on_residues(1, lambda b, x: b.ntt(x, PRIMES), transforms=True),
+    "intt": _on_residues(1, lambda b, x: b.intt(x, PRIMES), transforms=True),
     "multiply_add": _on_residues(3, lambda b, x, y, z: b.multiply_add(x, y, z, PRIMES)),
     "uniform_residues": _on_words(True, lambda b, x: b.uniform_residues(x, PRIMES)),
     "binomial_residues": _on_words(False, lambda b, x: b.binomial_residues(x, None, PRIMES)),

@@ -113,6 +113,7 @@ class LayerJob(Job):
 
     bench = "layer"
     name = "layer"
+    by_part = True
 
     def __init__(
         self,
@@ -189,11 +190,16 @@ class LayerJob(Job):
     def run(self, party: Party) -> Any:
         return party.run(self._steps(party, self._models[0], self._t, self._keep))
 
+    def clear(self) -> tuple[Real, dict[str, Real], Real]:
+        """Input rows, folded tensors, and the layer's result in float64 at the scale of LayerNorm's output."""
+        rows, tensors = self._rows(), self._layer.tensors
+        return rows, tensors, float_layer(self._arch, tensors, rows) * sqrt(self._arch.hidden)
+
     def errors(self, party: Party, result: Any) -> tuple[float, float] | None:
         words = reveal(party, result, 0)
         if words is None:
             return None
         found = decode(party.backend.to_host(words), Ring(result.ring.bits), result.frac_bits)
-        expected = float_layer(self._arch, self._layer.tensors, self._rows())
-        error = np.abs(found - expected) * sqrt(self._arch.hidden)  # of LayerNorm's output, gamma 1
+        _, _, expected = self.clear()
+        error = np.abs(found * sqrt(self._arch.hidden) - expected)
         return float(error.max()), float(error.mean())

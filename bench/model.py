@@ -28,6 +28,7 @@ class ModelJob(Job):
 
     bench = "model"
     name = "model"
+    by_part = True
 
     def __init__(self, folder: str, seq: int, batch: int, profile: ProfileName = "precise") -> None:
         self._folder, self._profile = folder, profile

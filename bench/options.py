@@ -21,14 +21,30 @@ Profile = Annotated[
     ),
 ]
 Repeats = Annotated[int, typer.Option(min=1, help="Counted runs, after one warm-up.")]
-Network = Annotated[
-    str, typer.Option(help="none, lan, lan10, wan, wan80 or MBIT_S,RTT_MS: an emulated link.")
+Networks = Annotated[
+    list[str],
+    typer.Option(
+        "--network",
+        help="none, lan (1 Gbit/s, 0.3 ms), lan10 (10), wan (100 Mbit/s, 40 ms), wan80 (80 ms) or MBIT_S,RTT_MS: "
+        "an emulated link. Repeat for several.",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Append the JSON lines to this file.")]
 Only = Annotated[str | None, typer.Option(help="Row names, separated by commas.")]
 Elements = Annotated[
-    int | None, typer.Option(min=1, help="About so many elements per row instead of the default.")
+    str | None,
+    typer.Option(help="About so many elements per row instead of the default; several as in 1e4,1e6,1e8."),
 ]
+Chunk = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Elements at a time, one chunk after the other [default: what memory has room for]."
+    ),
+]
+CorePrice = Annotated[
+    float | None, typer.Option(min=0, help="Price of an hour of one core: adds `cost` to rows.")
+]
+GpuPrice = Annotated[float | None, typer.Option(min=0, help="Price of an hour of one GPU, likewise.")]
 Model = Annotated[
     Path | None, typer.Option(help="Folder of a real model: its sizes and weights instead of random ones.")
 ]
@@ -37,7 +53,7 @@ Heads = Annotated[int, typer.Option(min=1, help="Attention heads.")]
 Ffn = Annotated[int, typer.Option(min=1, help="Inner size of the feed-forward block.")]
 Layers = Annotated[int, typer.Option(min=1, help="Encoder layers.")]
 Seq = Annotated[int, typer.Option(min=1, help="Tokens per text.")]
-Batch = Annotated[int, typer.Option(min=1, help="Texts per query.")]
+Batches = Annotated[str, typer.Option("--batch", help="Texts per query; several as in 1,8,64.")]
 Vocab = Annotated[int, typer.Option(min=1, help="Words of the embedding table.")]
 
 
@@ -59,6 +75,19 @@ class Sizes:
             raise typer.BadParameter(f"{self.heads} heads do not divide a hidden size of {self.hidden}")
         if self.folder is not None and not (self.folder / "config.json").is_file():
             raise typer.BadParameter(f"{self.folder} holds no config.json: give a model's folder")
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """The whole numbers of a list like 1e4,20000; BadParameter for anything else."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or any(value < 1 or value != int(value) for value in found):
+        raise typer.BadParameter(
+            f"{text!r} is no list of whole numbers like 1,8 or 1e4,1e6", param_hint=option
+        )
+    return [int(value) for value in found]
 
 
 def picked(only: str | None, names: Sequence[str]) -> list[str]:

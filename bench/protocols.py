@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import erf, prod, sqrt
+from math import ceil, erf, prod, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.job import Job, Real, null_share, test_share
+from bench.rows import Row
 from gpu_ss.fixed import decode
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
@@ -121,17 +122,25 @@ class ProtocolJob(Job):
 
     bench = "protocols"
 
-    def __init__(self, case: str, shape: Sequence[int]) -> None:
+    def __init__(self, case: str, shape: Sequence[int], chunks: int = 1) -> None:
+        """`shape` of all chunks together; the first dimension is cut into equal ones, rounded up."""
         self.name = case
-        self.shape = tuple(shape)
+        self.chunks = chunks
+        chunk = (ceil(shape[0] / chunks), *shape[1:])
+        self.shape = (chunk[0] * chunks, *chunk[1:])
         self._case = (CASES | ENCRYPTED)[case]
         self.ring_bits, self.frac_bits = self._case.ring.bits, self._case.frac_bits
-        self._inputs = self._case.inputs(np.random.default_rng(11), self.shape)
+        self._inputs = self._case.inputs(np.random.default_rng(11), chunk)
         self._shares: list[AShare] = []
         self._plan: Plan | None = None
 
     def describe(self) -> dict[str, Any]:
-        return {"case": self.name, "shape": list(self.shape)}
+        return {"case": self.name, "shape": list(self.shape), "chunks": self.chunks}
+
+    @property
+    def input_size(self) -> int:
+        """Elements of all inputs of a chunk."""
+        return sum(x.size for x in self._inputs)
 
     def set_up(self, party: Party) -> None:
         ring, frac = self._case.ring, self._case.frac_bits
@@ -158,6 +167,11 @@ class ProtocolJob(Job):
         expected = self._case.clear(*self._inputs)
         error = np.abs(found - expected.reshape(found.shape))
         return float(error.max()), float(error.mean())
+
+    def decorate(self, row: Row) -> Row:
+        """`items_per_s`: elements, online."""
+        rate = prod(self.shape) / row.online_s if row.online_s else None
+        return replace(row, extra=row.extra | {"items_per_s": rate})
 
 
 def _reveal(party: Party, result: Any) -> Real | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -15,23 +16,37 @@ from transformer.terms import ProfileName
 
 
 def protocol_rows(
-    setting: Setting, chosen: Sequence[str], elements: int | None, repeats: int
+    setting: Setting,
+    chosen: Sequence[str],
+    sizes: Sequence[int | None],
+    repeats: int,
+    chunk: int | None = None,
 ) -> Iterator[Row]:
-    """Rows of these protocols, each kind in sessions of its own.
+    """Rows of these protocols at each size, each kind in sessions of its own; None: the default size.
 
-    Without a dealer every row has a session: what the parties made for one is no help to the next.
+    Without a dealer every row has a session: what the parties made for one is no help to the next. Workloads of
+    which not even a piece fits in memory are left out, and standard error says so.
     """
     from bench import he, ot
+    from bench.memory import TooLarge, chunks
     from bench.protocols import ProtocolJob, shaped
 
     encrypted = [name for name in chosen if name in he.NAMES]
     oblivious = [name for name in chosen if name in ot.NAMES]
     others = [name for name in chosen if name not in (*encrypted, *oblivious)]
-    yield from _sessions(setting, [ProtocolJob(name, shaped(name, elements)) for name in others], repeats)
+    jobs: list[Job] = []
+    for name in others:
+        for size in sizes:
+            shape = shaped(name, size)
+            try:
+                jobs.append(ProtocolJob(name, shape, chunks(name, shape, setting, chunk)))
+            except TooLarge as error:
+                sys.stderr.write(f"left out: {error}\n")
+    yield from _sessions(setting, jobs, repeats)
     with_he = replace(setting, products="he")
-    yield from _sessions(with_he, [he.job(name, elements) for name in encrypted], repeats)
+    yield from _sessions(with_he, [he.job(name, size) for name in encrypted for size in sizes], repeats)
     alone = replace(setting, trust="two-party")
-    yield from _sessions(alone, [ot.job(name, elements) for name in oblivious], repeats)
+    yield from _sessions(alone, [ot.job(name, size) for name in oblivious for size in sizes], repeats)
 
 
 def _sessions(setting: Setting, jobs: Sequence[Job], repeats: int) -> Iterator[Row]:
@@ -43,21 +58,23 @@ def _sessions(setting: Setting, jobs: Sequence[Job], repeats: int) -> Iterator[R
                 yield bench.measure(job, repeats)
 
 
-def layer_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
-    """The row of one encoder layer."""
+def layer_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterator[Row]:
+    """A row of one encoder layer for each of the sizes."""
     from bench.layer import LayerJob
 
-    folder = None if sizes.folder is None else str(sizes.folder)
-    job = LayerJob(sizes.hidden, sizes.heads, sizes.ffn, sizes.seq, sizes.batch, folder, setting.profile)
-    with running(setting) as bench:
-        yield bench.measure(job, repeats)
+    for one in sizes:
+        folder = None if one.folder is None else str(one.folder)
+        job = LayerJob(one.hidden, one.heads, one.ffn, one.seq, one.batch, folder, setting.profile)
+        with running(setting) as bench:
+            yield bench.measure(job, repeats)
 
 
-def model_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
-    """The row of a whole model."""
+def model_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterator[Row]:
+    """A row of a whole model for each of the sizes."""
     from bench.model import ModelJob
 
-    yield from _of_model(ModelJob, setting, sizes, repeats)
+    for one in sizes:
+        yield from _of_model(ModelJob, setting, one, repeats)
 
 
 def prepare_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.job import Job
+from bench.parts import Booked, medians
 from bench.rows import Row, commit, machine
 from bench.setting import Setting
 from bench.side import Side, Times
@@ -55,6 +56,7 @@ class Run:
     mine: Times
     theirs: Times
     traffic: TrafficReport
+    parts: dict[str, Booked]
 
     @property
     def offline_s(self) -> float:
@@ -102,7 +104,9 @@ class Bench:
         del result
         runs = [self._run(job)[0] for _ in range(repeats)]
         row = job.decorate(self._row(job, runs, errors))
-        extra = {"setup_bytes": _both_ways(setup)}
+        extra: dict[str, Any] = {"setup_bytes": _both_ways(setup)}
+        if job.by_part:
+            extra["parts"] = medians(run.parts for run in runs)
         if self._setting.terms.extension is not None and (job.plan(0).specs or job.ahead):
             extra |= first.extra
         return replace(row, setup_s=setup_s, extra=row.extra | extra)
@@ -112,16 +116,19 @@ class Bench:
         before = traffic.report()
         mine, result = self._side.run(job)
         spent = traffic.report() - before
-        return Run(mine, Times(**self._hear()), spent), result
+        return Run(mine, Times(**self._hear()), spent, self._side.party.booked()), result
 
     def _row(self, job: Job, runs: Sequence[Run], errors: tuple[float, float] | None) -> Row:
         plan, setting = job.plan(0), self._setting
-        dealer_bytes = plan.offline_bytes_without(setting.terms.not_dealt)
+        rounds = plan.rounds * job.chunks
+        dealer_bytes = plan.offline_bytes_without(setting.terms.not_dealt) * job.chunks
         seconds = [run.online_s for run in runs]
         online = [run.traffic.phase("online") for run in runs]
         for spent in online:
-            if spent.rounds != plan.rounds:
-                raise ValueError(f"{job.name}: {spent.rounds} rounds were counted and {plan.rounds} planned")
+            if spent.rounds != rounds:
+                raise ValueError(f"{job.name}: {spent.rounds} rounds were counted and {rounds} planned")
+        offline_s = statistics.median(run.offline_s for run in runs)
+        online_s = statistics.median(seconds)
         return Row(
             bench=job.bench,
             name=job.name,
@@ -131,8 +138,8 @@ class Bench:
             profile=setting.profile,
             ring_bits=job.ring_bits,
             frac_bits=job.frac_bits,
-            offline_s=statistics.median(run.offline_s for run in runs),
-            online_s=statistics.median(seconds),
+            offline_s=offline_s,
+            online_s=online_s,
             online_s_min=min(seconds),
             online_s_max=max(seconds),
             repeats=len(runs),
@@ -140,7 +147,7 @@ class Bench:
             online_bytes_received=_mean([spent.received.bytes for spent in online]),
             offline_bytes=_mean([run.offline_bytes for run in runs]) + dealer_bytes,
             dealer_bytes=dealer_bytes,
-            rounds=plan.rounds,
+            rounds=rounds,
             max_abs_error=errors[0] if errors else None,
             mean_abs_error=errors[1] if errors else None,
             machine=machine(),
@@ -150,6 +157,8 @@ class Bench:
             commit=commit(),
             extra={
                 "offline_s_min": min(run.offline_s for run in runs),
+                "chunks": job.chunks,
+                "gpu_s": offline_s + online_s if "cuda" in setting.backends else 0.0,
                 "cpu_s": statistics.median(run.mine.cpu + run.theirs.cpu for run in runs),
                 "peak_memory_bytes_rank0": runs[-1].mine.peak_memory,
                 "peak_memory_bytes_rank1": runs[-1].theirs.peak_memory,

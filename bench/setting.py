@@ -43,10 +43,14 @@ class Setting:
         return self.trust == "two-party"
 
     @property
+    def backends(self) -> list[str]:
+        """The client's, and the server's if it is another one."""
+        return list(dict.fromkeys([self.backend, self.server_backend or self.backend]))
+
+    @property
     def both(self) -> str:
         """The backends, as one name for the row."""
-        other = self.server_backend or self.backend
-        return self.backend if other == self.backend else f"{self.backend}+{other}"
+        return "+".join(self.backends)
 
     @property
     def devices(self) -> str:

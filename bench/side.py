@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.job import Job
+from bench.parts import BookingParty
 from bench.rows import forget_peak, peak_memory
 from gpu_ss.party import Party
 from transformer.terms import Terms
@@ -26,7 +27,7 @@ class Side:
     """One party's end of a bench session."""
 
     def __init__(self, party: Party, terms: Terms) -> None:
-        self.party = party
+        self.party = BookingParty(party)
         self._terms = terms
         self._peak = 0
 
@@ -47,12 +48,25 @@ class Side:
         return seconds
 
     def run(self, job: Job) -> tuple[Times, Any]:
-        """One run, offline and online apart, both begun together."""
+        """One run, offline and online apart, both begun together; chunk by chunk, with the last one's result."""
+        forget_peak()
+        cpu = time.process_time()
+        offline = online = 0.0
+        result: Any = None
+        self.party.booked()
+        for _ in range(job.chunks):
+            result = None  # free before the next one is made
+            prepared, ran, result = self._one_chunk(job)
+            offline, online = offline + prepared, online + ran
+        self._peak = max(self._peak, peak_memory())
+        return Times(offline, online, time.process_time() - cpu, self._peak), result
+
+    def _one_chunk(self, job: Job) -> tuple[float, float, Any]:
+        """Offline seconds, online seconds, result."""
         channel = self.party.channel
         plan = job.plan(self.party.rank).moved(self.party.provider.taken)
-        forget_peak()
         self._meet()
-        start, cpu = time.perf_counter(), time.process_time()
+        start = time.perf_counter()
         with channel.traffic.phase("offline"):
             job.prepare(self.party, plan)
             self.party.backend.synchronize()
@@ -61,9 +75,7 @@ class Side:
         with channel.traffic.phase("online"):
             result = job.run(self.party)
             self.party.backend.synchronize()
-        end, spent = time.perf_counter(), time.process_time() - cpu
-        self._peak = max(self._peak, peak_memory())
-        return Times(middle - start, end - middle, spent, self._peak), result
+        return middle - start, time.perf_counter() - middle, result
 
     def _meet(self) -> None:
         with self.party.channel.traffic.phase("meeting"):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.compare import missing
-from bench.tables import seconds, section, size
+from bench.tables import section
+from bench.units import seconds, size
 from tests.bench.test_commands import KEYS
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def test_rows_without_a_dealer_have_a_table_of_their_own(tmp_path: Path) -> None
         "trust": "two-party", "dealer_bytes": 0, "offline_bytes": 6_160_000, "offline_s": 7.14,
         "first_offline_s": 8.11, "cpu_s": 13.8, "peak_memory_bytes_rank0": 498_000_000,
     }  # fmt: skip
-    transfers = alone | {"name": "cot", "items_per_s": 2.26e7, "bits_per_item": 0.474}
+    transfers = alone | {"name": "cot", "offline_s": None, "items_per_s": 2.26e7, "bits_per_item": 0.474}
     file = tmp_path / "abacus-cpu.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in (dealt, alone, transfers)))
     first, second = section(file).split("### protocols, two parties alone")
@@ -67,10 +68,16 @@ def test_rows_without_a_dealer_have_a_table_of_their_own(tmp_path: Path) -> None
 
 
 def test_gpu_check_runs_its_steps(tmp_path: Path) -> None:
-    """On a backend every machine has: one step, its log, and the summary."""
+    """On a backend every machine has: one step, its log, and the summary and report of all rows there are."""
+    (tmp_path / "kept.jsonl").write_text(RESULTS[0].read_text())
+    (tmp_path / "profile.log").write_text('{"bench": "layer"}\n   1234 function calls in 5 seconds\n')
     done = script("gpu-check", str(tmp_path), "--backend", "reference", "--steps", "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all steps passed" in (tmp_path / "summary.md").read_text()
+    summary = (tmp_path / "summary.md").read_text()
+    assert "all steps passed" in summary
+    assert "1234 function calls" in summary and '{"bench"' not in summary
+    assert "## kept" in summary
+    assert "<title>" in (tmp_path / "report.html").read_text()
     assert "backend reference" in (tmp_path / "doctor.log").read_text()
 
 
