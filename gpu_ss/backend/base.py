@@ -18,7 +18,8 @@ import numpy as np
 from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
-from gpu_ss.ring import Array
+from gpu_ss.backend.product import Factor
+from gpu_ss.ring import WORD, Array
 
 _WORD = np.dtype(np.uint64)
 
@@ -103,12 +104,17 @@ class Backend(Operations, Lattice, Oblivious):
     # Ring arithmetic
 
     @abstractmethod
-    def matmul(self, a: Array, b: Array) -> Array:
-        """Matrix product modulo 2^64: a[..., M, K], b[..., K, N] -> [..., M, N].
+    def matmul(self, a: Array, b: Array | Factor, bits: int = WORD) -> Array:
+        """Matrix product modulo 2^bits: a[..., M, K], b[..., K, N] -> [..., M, N].
 
         Leading dimensions broadcast as in NumPy; a matrix that all products share is not copied for each. Any
-        side may be 0 or 1. Operands that are not contiguous are copied.
+        side may be 0 or 1. Operands that are not contiguous are copied. Above the low `bits` bits of the result
+        nothing is defined, and backends differ: fewer bits take a GPU less time.
         """
+
+    def factor(self, b: Array) -> Factor:
+        """A matrix that `matmul` is to take as b many times; its words must not change."""
+        return Factor(b)
 
     @abstractmethod
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpu_ss.backend import checks, product, reference_circuits, reference_steps
 from gpu_ss.backend.host import HostMemory
+from gpu_ss.backend.product import Factor
 from gpu_ss.backend.reference_chacha import output_words
 from gpu_ss.backend.reference_lattice import ReferenceLattice
 from gpu_ss.backend.reference_oblivious import ReferenceOblivious
@@ -82,7 +83,9 @@ class ReferenceBackend(ReferenceLattice, ReferenceOblivious, HostMemory):
             out |= bit.astype(np.uint64) << np.uint64(i)
         return out
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Array, b: Array | Factor, bits: int = WORD) -> Array:
+        checks.width(bits)
+        b = b.words if isinstance(b, Factor) else b
         self._check_words(a=a, b=b)
         left, right, shape = product.operands(np, a, b)
         if 0 in (*shape, a.shape[-1]):

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import types
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ _FLAGS = [
     "-shared",
     "-fvisibility=hidden",
 ]
+_MOST_SHARED = 99 << 10  # bytes a block may have on every device since compute capability 8.0
 _SCALARS = {"u64": np.uint64, "i64": np.int64}
 
 
@@ -102,10 +104,15 @@ class RawKernel:
         self._parameters = parameters
         self._function = library[name]
         self._function.restype = None
+        self.max_dynamic_shared_size_bytes = 48 << 10
 
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
         _check_shape("grid", grid, 2**31 - 1)
         _check_shape("block", block, 1024)
+        if not 0 <= shared_mem <= self.max_dynamic_shared_size_bytes <= _MOST_SHARED:
+            raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of shared memory")
         if len(args) != len(self._parameters):
             raise TypeError(f"{self._name} takes {len(self._parameters)} arguments, not {len(args)}")
         self._check_aliasing(args)
@@ -183,8 +190,23 @@ class Stream:
         pass
 
 
+class Event:
+    """A point in time."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.time = 0.0
+
+    def record(self, *_: Any) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
 cuda = types.SimpleNamespace(
     Device=Device,
+    Event=Event,
+    get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
     Stream=Stream,
     get_current_stream=Stream,
     is_available=lambda: True,
