@@ -54,6 +54,11 @@ DealerAddress = Annotated[str | None, typer.Option(help="The dealer's address; t
 Model = Annotated[str | None, typer.Option(help="HuggingFace folder or hub name [default: demo model].")]
 TaskName = Annotated[str | None, typer.Option(help="features, embedding, classification or masked-lm.")]
 BackendName = Annotated[str | None, typer.Option(help="auto, cpu, cuda or reference.")]
+Device = Annotated[int | None, typer.Option(help="Which GPU, if there are several [default: 0].")]
+GpuMemory = Annotated[
+    int | None,
+    typer.Option("--gpu-memory-limit", help="MB of the GPU's memory that may be used [default: all]."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -159,6 +164,8 @@ def dealer(
     dealer: DealerAddress = None,
     allow: Allow = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     recv_timeout_s: Timeout = None,
     once: Once = False,
 ) -> None:
@@ -184,6 +191,8 @@ def serve(
     linear: Linear = None,
     engine: Engine = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
     recv_timeout_s: Timeout = None,
@@ -210,6 +219,8 @@ def query(
     trust: Trust = None,
     weights: Weights = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     pad_to: PadTo = None,
     store: Store = None,
     recv_timeout_s: Timeout = None,
@@ -239,6 +250,8 @@ def prepare(
     model: Annotated[str | None, typer.Option(help="The model, if its weights are public.")] = None,
     weights: Weights = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
     recv_timeout_s: Timeout = None,
@@ -329,7 +342,7 @@ def _settings(file: Path | None, given: dict[str, Any]) -> Any:
     from transformer.settings import Settings, load_settings
 
     found = load_settings(file, {k: v for k, v in given.items() if k in Settings.model_fields})
-    found.apply_threads()
+    found.apply_limits()
     return found
 
 

@@ -38,7 +38,7 @@ STAGES = {
 
 def run_dealer(settings: Settings, once: bool) -> None:
     """The dealer: one visit after the other. `once`: until the first server has left."""
-    dealer = Dealer(get_backend(settings.backend), _log)
+    dealer = Dealer(get_backend(settings.backend_name), _log)
     with Listener(
         settings.dealer, settings.own_keys("dealer"), settings.visitors(), settings.zmq
     ) as listener:
@@ -59,7 +59,7 @@ def run_server(settings: Settings, once: bool) -> None:
     server = Server(
         model,
         open_dealer,
-        settings.backend,
+        settings.backend_name,
         settings.material_limit_mb << 20,
         log=_log,
         store=store,
@@ -107,7 +107,7 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
     with (
         progress_bars(quiet) as progress,
         Client(
-            open_server, None, settings.backend, own, progress, store, settings.memory_limit_mb << 20
+            open_server, None, settings.backend_name, own, progress, store, settings.memory_limit_mb << 20
         ) as client,
     ):
         check_request(request, client.card)
@@ -157,7 +157,13 @@ def ask(
     with (
         progress_bars(quiet) as progress,
         Client(
-            open_server, open_dealer, settings.backend, own, progress, store, settings.memory_limit_mb << 20
+            open_server,
+            open_dealer,
+            settings.backend_name,
+            own,
+            progress,
+            store,
+            settings.memory_limit_mb << 20,
         ) as client,
     ):
         card = client.card
@@ -167,7 +173,7 @@ def ask(
     reference = None
     if compare:
         reference = run_reference(load_reference(folder, card.arch), card.arch, tokens)
-    backend = get_backend(settings.backend).name
+    backend = get_backend(settings.backend_name).name
     return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms, note)
 
 

@@ -32,8 +32,9 @@ class Settings(BaseModel):
     connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
-    offline or direct; engine: native or tenseal; see terms.py. recv_timeout_s: how long to wait for a sign of
-    life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
+    offline or direct; engine: native or tenseal; see terms.py. device: number of the GPU to use, for backend cuda
+    or auto; gpu_memory_limit_mb: how much of its memory (default: all). recv_timeout_s: how long to wait for a sign
+    of life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
     server keeps in memory before it starts, with a dealer; memory_limit_mb: how large they may be without one, else
     the query is refused. store: folder for correlations prepared ahead of queries (default:
     none are); store_limit_mb: how much of the disk they may take, of all peers together.
@@ -53,6 +54,8 @@ class Settings(BaseModel):
     linear: LinearMode = "offline"
     engine: Engine = "native"
     backend: Backend = "auto"
+    device: int | None = Field(default=None, ge=0)
+    gpu_memory_limit_mb: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
     recv_timeout_s: float = Field(default=300.0, gt=0)
@@ -73,8 +76,15 @@ class Settings(BaseModel):
             engine=self.engine,
         )
 
+    @property
+    def backend_name(self) -> str:
+        """The backend with its device, as `get_backend` takes it."""
+        return self.backend if self.device is None else f"cuda:{self.device}"
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        if self.device is not None and self.backend not in ("auto", "cuda"):
+            raise ValueError(f"a device is for backend cuda, not for {self.backend}")
         if self.store is not None and self.terms.trust != "two-party":
             raise ValueError(
                 "a store needs trust two-party: a dealer's correlations are for one session only"
@@ -110,10 +120,14 @@ class Settings(BaseModel):
         """Who may use the dealer: the clients and the server."""
         return load_authorised(*(self.allow or (self.keys / "client.pub", self.keys / "server.pub")))
 
-    def apply_threads(self) -> None:
-        """Limit the CPU backend's threads (before its first use)."""
-        if self.threads is not None:
-            os.environ["FASTLMPI_THREADS"] = str(self.threads)
+    def apply_limits(self) -> None:
+        """Limit the CPU backend's threads and the CUDA backend's memory (before their first use)."""
+        for variable, limit in (
+            ("FASTLMPI_THREADS", self.threads),
+            ("FASTLMPI_GPU_MEMORY_MB", self.gpu_memory_limit_mb),
+        ):
+            if limit is not None:
+                os.environ[variable] = str(limit)
 
 
 def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gpu_ss.backend.errors import OutOfMemory
 from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
@@ -53,6 +54,12 @@ class Backend(Operations, Lattice, Oblivious):
     @abstractmethod
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
         """Zero words of that shape."""
+
+    def out_of_memory(self, error: Exception) -> OutOfMemory | None:
+        """What to tell people if `error` says that memory is used up; None if it says something else."""
+        if isinstance(error, MemoryError):
+            return OutOfMemory("out of memory: use a smaller batch or shorter texts")
+        return None
 
     @abstractmethod
     def synchronize(self) -> None:

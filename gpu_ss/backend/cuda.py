@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gpu_ss.backend import product, source
-from gpu_ss.backend.errors import BackendError
+from gpu_ss.backend.errors import BackendError, OutOfMemory
 from gpu_ss.backend.kernel import KernelBackend
 from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS
 from gpu_ss.backend.tensor import Products
@@ -22,6 +23,7 @@ _BLOCKS_PER_MULTIPROCESSOR = 32  # items beyond a full device go to the same thr
 # CuPy passes scalars by their NumPy type, whatever the kernel takes.
 _SCALARS = {"u": np.uint64, "i": np.int64}
 _SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
+_SIGNS_OF_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 _ALL_KERNELS = KERNELS | CUDA_KERNELS
 
 
@@ -40,6 +42,14 @@ def device_count() -> int:
         return int(cupy.cuda.runtime.getDeviceCount())
     except Exception as error:  # CuPy's exception classes differ between versions
         raise BackendError(f"the CUDA driver does not answer: {error}") from error
+
+
+def memory_limit() -> int:
+    """Bytes of each device's memory that this process may take, from FASTLMPI_GPU_MEMORY_MB; 0: all."""
+    text = os.environ.get("FASTLMPI_GPU_MEMORY_MB", "")
+    if text and (not text.isdecimal() or int(text) < 1):
+        raise BackendError(f"FASTLMPI_GPU_MEMORY_MB must be a positive number, not {text!r}")
+    return int(text or 0) << 20
 
 
 class CudaBackend(KernelBackend):
@@ -61,6 +71,9 @@ class CudaBackend(KernelBackend):
         self._modules: dict[str, Any] = {}
         self._functions: dict[str, Any] = {}
         self.activate()
+        limit = memory_limit()
+        if limit:
+            self.xp.get_default_memory_pool().set_limit(size=limit)
 
     def current(self) -> Any:
         """Our device, to be made current. A new object: CuPy's remember what was current before."""
@@ -91,6 +104,22 @@ class CudaBackend(KernelBackend):
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
         with self.current():
             return self.xp.zeros(shape, dtype=np.uint64)
+
+    def out_of_memory(self, error: Exception) -> OutOfMemory | None:
+        # Libraries on top of CUDA have errors of their own for it.
+        if super().out_of_memory(error) is None and not any(
+            sign in str(error) for sign in _SIGNS_OF_NO_MEMORY
+        ):
+            return None
+        with self.current():
+            pool = self.xp.get_default_memory_pool()
+            used, limit = (pool.total_bytes() >> 20, pool.get_limit() >> 20)
+            pool.free_all_blocks()
+        allowed = f" of the {limit} MB it may take (--gpu-memory-limit)" if limit else ""
+        return OutOfMemory(
+            f"out of memory on CUDA device {self._index}, where {used} MB{allowed} were in use: use a smaller "
+            "batch or shorter texts, or another --device"
+        )
 
     def synchronize(self) -> None:
         with self.current():

@@ -92,8 +92,8 @@ def test_cpu_matmul_has_the_signature_of_the_cuda_one() -> None:
 
 
 def test_missing_device_and_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_cupy.installed(), pytest.raises(BackendError, match="no CUDA device 1"):
-        CudaBackend(1)
+    with fake_cupy.installed(), pytest.raises(BackendError, match="no CUDA device 2"):
+        CudaBackend(2)
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BackendError, match="pip install"):
         CudaBackend()
