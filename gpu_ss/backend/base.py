@@ -11,6 +11,7 @@ Every operation is exact, and gives the same words on every backend: `reference`
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,10 @@ class Backend(Operations, Lattice, Oblivious):
     @abstractmethod
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """An array of this backend as a host array; may share memory on the CPU."""
+
+    def to_hosts(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+        """Several arrays on the host, with one wait for all of them."""
+        return [self.to_host(array) for array in arrays]
 
     @abstractmethod
     def empty(self, shape: int | tuple[int, ...]) -> Array:
@@ -86,12 +91,16 @@ class Backend(Operations, Lattice, Oblivious):
         """The low `bits` bits of n = x.size elements without gaps: [ceil(n*bits/64)] words.
 
         A little-endian bit string: bit i of element e is bit e*bits + i, and that is bit (e*bits + i) % 64 of
-        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64.
+        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64. With 64
+        the result may share memory with `x`.
         """
 
     @abstractmethod
     def unpack(self, words: Array, bits: int, n: int) -> Array:
-        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words."""
+        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words.
+
+        With 64 bits it may share memory with them.
+        """
 
     @abstractmethod
     def to_planes(self, x: Array, bits: int) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,6 +96,22 @@ class CudaBackend(KernelBackend):
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         host: np.ndarray[Any, Any] = self.xp.asnumpy(array)
         return host
+
+    def to_hosts(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+        # Into page-locked memory, which CuPy keeps for the next time, the device copies by itself.
+        with self.current():
+            hosts = [self._page_locked(array) for array in arrays]
+            for array, host in zip(arrays, hosts, strict=True):
+                array.get(out=host, blocking=False)
+            self.xp.cuda.get_current_stream().synchronize()
+        return hosts
+
+    def _page_locked(self, array: Array) -> np.ndarray[Any, Any]:
+        """Room on the host for an array."""
+        if not array.size:
+            return np.empty(array.shape, np.uint64)
+        memory = self.xp.cuda.alloc_pinned_memory(array.nbytes)
+        return np.frombuffer(memory, np.uint64, array.size).reshape(array.shape)
 
     def empty(self, shape: int | tuple[int, ...]) -> Array:
         with self.current():

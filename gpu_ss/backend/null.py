@@ -197,6 +197,12 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return NullArray(own.shape)
 
+    def unpack_sum(self, words: Array, bits: int, own: Array, mask: Array) -> Array:
+        return NullArray(own.shape)
+
+    def pack_sum(self, value: Array, mask: Array, bits: int) -> Array:
+        return NullArray((word_count(value.size, bits),))
+
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
         return NullArray((word_count(value.size, bits),))
 

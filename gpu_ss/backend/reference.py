@@ -95,8 +95,17 @@ class ReferenceBackend(ReferenceLattice, ReferenceOblivious, HostMemory):
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return (self.unpack(words, bits, own.size).reshape(own.shape) + own) & _ones(bits)
 
+    def unpack_sum(self, words: Array, bits: int, own: Array, mask: Array) -> Array:
+        self._check_same_shape(own=own, mask=mask)
+        return self.unpack_add(words, bits, own + mask)
+
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
+        self._check_same_shape(value=value, share=share)
         return self.pack(value - share, bits)
+
+    def pack_sum(self, value: Array, mask: Array, bits: int) -> Array:
+        self._check_same_shape(value=value, mask=mask)
+        return self.pack(value + mask, bits)
 
     bit_products = staticmethod(reference_steps.bit_products)
     row_squares = staticmethod(reference_steps.row_squares)

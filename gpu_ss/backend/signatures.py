@@ -52,6 +52,8 @@ KERNELS = {
     "hash_blocks": Kernel("hash.cu", "ppuuuuii", block=128),
     "unpack_add": Kernel("pack.cu", "pppii"),
     "pack_difference": Kernel("pack.cu", "pppiii"),
+    "pack_sum": Kernel("pack.cu", "pppiii"),
+    "unpack_sum": Kernel("pack.cu", "ppppii"),
     "bit_plane": Kernel("steps.cu", "ppiii"),
     "plane_words": Kernel("steps.cu", "ppii"),
     "unwrap": Kernel("steps.cu", "pppppiii"),

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.fake_cuda import RawModule, cuda, pool
+from tests.support.fake_cuda import RawModule, cuda, current, pool
 
 _GARBAGE = 0xA5
 
@@ -123,8 +123,18 @@ class ndarray:
     def data(self) -> Any:
         return types.SimpleNamespace(ptr=self._array.ctypes.data)
 
-    def get(self, *_: Any, **__: Any) -> np.ndarray[Any, Any]:
-        return self._array.copy()
+    def get(
+        self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
+    ) -> np.ndarray[Any, Any]:
+        if out is None:
+            return self._array.copy()
+        if (out.shape, out.dtype) != (self.shape, self.dtype):
+            raise ValueError("shape or type mismatch")
+        if blocking:
+            out[...] = self._array
+        else:
+            current.copies.append((out, self._array))
+        return out  # type: ignore[no-any-return]
 
     def set(self, array: np.ndarray[Any, Any]) -> None:
         if array.shape != self.shape or array.dtype != self.dtype:
