@@ -40,6 +40,7 @@ T = TypeVar("T")
 class Item:
     """One array of a round: this party's summand (or the sender's value) of `bits` bits per word.
 
+    `mask`: this party's share of a uniform mask, added to its summand on the way to the wire (not for `xor`).
     `sender` None: both send their summand and both learn the sum (XOR for `xor`, modulo a prime in a `field`).
     `sender` 0 or 1: only that party sends `data`, and only the other one learns it; the other one passes None.
     """
@@ -49,6 +50,7 @@ class Item:
     bits: int
     xor: bool = False
     sender: int | None = None
+    mask: Array | None = None
     field: Field | None = None
 
     @property
@@ -79,7 +81,7 @@ def shared(x: AShare) -> Item:
 
 def masked(x: AShare, mask: Array) -> Item:
     """Open x + mask to both, in x's own ring."""
-    return Item(x.data + mask.reshape(x.shape), x.shape, x.ring.bits)
+    return Item(x.data, x.shape, x.ring.bits, mask=mask.reshape(x.shape))
 
 
 def masked_element(x: FShare, mask: Array) -> Item:
@@ -219,12 +221,25 @@ class Party:
         backend, items = self.backend, request.items
         sends = [i for i in items if i.sender in (None, self.rank)]
         receives = [i for i in items if i.sender != self.rank]
-        frames = [backend.to_host(backend.pack(_flat(i.data), i.bits)) for i in sends]
+        frames = backend.to_hosts([self._packed(i) for i in sends])
         got = self._transfer(request.tag, frames, [i.bytes for i in receives])
         if self.watch is not None:
             self.watch(request.tag)
         theirs = iter(got)
         return [self._combine(i, None if i.sender == self.rank else next(theirs)) for i in items]
+
+    def _packed(self, item: Item) -> Array:
+        """What we send of an item."""
+        if item.data is None:
+            raise ValueError("the sender of a one-way item must give its data")
+        if item.mask is None:
+            return self.backend.pack(item.data.reshape(-1), item.bits)
+        return self.backend.pack_sum(self._whole(item.data), item.mask, item.bits)
+
+    def _whole(self, data: Array) -> Array:
+        """The same in one piece: shares may be views."""
+        whole: Array = self.backend.xp.ascontiguousarray(data)
+        return whole
 
     def _transfer(self, tag: str, frames: Sequence[Any], sizes: Sequence[int]) -> Sequence[Any]:
         if frames and sizes:
@@ -238,6 +253,8 @@ class Party:
         if theirs is None:  # we told the other party; we know the value ourselves
             return item.data
         packed = self.backend.asarray(np.frombuffer(theirs, np.uint64))
+        if item.sender is None and item.mask is not None:
+            return self.backend.unpack_sum(packed, item.bits, self._whole(item.data), item.mask)
         if item.sender is None and not item.xor and item.field is None:
             return self.backend.unpack_add(packed, item.bits, item.data)
         words = self.backend.unpack(packed, item.bits, item.size).reshape(item.shape)
@@ -245,9 +262,3 @@ class Party:
             words = item.field.canonical(words)
             return item.field.add(item.data, words) if item.sender is None else words
         return item.data ^ words if item.sender is None else words
-
-
-def _flat(data: Array | None) -> Array:
-    if data is None:
-        raise ValueError("the sender of a one-way item must give its data")
-    return data.reshape(-1)

@@ -60,12 +60,25 @@ def joined(
     `extend` puts another provider before that of the dealer, or of masks only; both parties give the same kind.
     """
     device = get_backend(backend) if isinstance(backend, str) else backend
-    with ExitStack() as stack:
+    with fatal_when_full(device, channel), ExitStack() as stack:
         provider: Provider = SeedProvider(rank, device, fresh_key())
         if open_dealer is not None:
             provider = _dealt(rank, device, channel, open_dealer, material_limit, stack)
         source = extend(rank, device, channel, provider) if extend else provider
         yield Party(rank, device, source, channel, Prg(device))
+
+
+@contextmanager
+def fatal_when_full(backend: Backend, channel: Channel) -> Iterator[None]:
+    """If memory runs out within the block, tell the peer, and raise OutOfMemory."""
+    try:
+        yield
+    except Exception as error:
+        full = backend.out_of_memory(error)
+        if full is None:
+            raise
+        channel.send_error(full.for_peer)
+        raise full from error
 
 
 def _dealt(

@@ -23,11 +23,13 @@ from transformer.options import (
     Allow,
     BackendName,
     DealerAddress,
+    Device,
     DpDelta,
     DpEpsilon,
     DpMechanism,
     DpSensitivity,
     Engine,
+    GpuMemory,
     JsonFile,
     Keys,
     Linear,
@@ -152,6 +154,8 @@ def dealer(
     dealer: DealerAddress = None,
     allow: Allow = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     recv_timeout_s: Timeout = None,
     once: Once = False,
 ) -> None:
@@ -183,6 +187,8 @@ def serve(
     dp_mechanism: DpMechanism = None,
     profile: Profile = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
     recv_timeout_s: Timeout = None,
@@ -214,6 +220,8 @@ def query(
     dp_mechanism: DpMechanism = None,
     profile: Profile = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     pad_to: PadTo = None,
     store: Store = None,
     recv_timeout_s: Timeout = None,
@@ -244,6 +252,8 @@ def prepare(
     weights: Weights = None,
     profile: Profile = None,
     backend: BackendName = None,
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
     recv_timeout_s: Timeout = None,
@@ -279,6 +289,7 @@ def plan(
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
     from transformer.model import PrivateModel
+    from transformer.plan_table import plan_table
 
     chosen = _settings(None, locals())
     loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
@@ -286,36 +297,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(found.summary(), indent=1))
         return
-    Console(markup=False).print(_plan_table(loaded.card.name, found))
-
-
-def _plan_table(name: str, found: Any) -> Table:
-    from transformer.results import megabytes
-
-    summary = found.summary()
-    ways = {
-        "dealer to server": summary["dealer_bytes"],
-        "by encryption": summary["encryption_bytes"],
-        "by oblivious transfer": summary["transfer_bytes"],
-    }
-    offline = ", ".join(f"{name} {megabytes(size)}" for name, size in ways.items() if size)
-    caption = (
-        f"{summary['rounds']} online rounds; set-up {megabytes(summary['setup_bytes'])} once per session; "
-        f"offline per query: {offline or 'nothing'}. On the network {summary['network']} these take about "
-        f"{summary['network_online_s']} s online, {summary['network_offline_s']} s before; large comparisons are "
-        f"made on {'the own shares' if summary['shares_compared'] else 'masked values'}"
-    )
-    tokens = f"batch {summary['batch']} x {summary['length']} tokens"
-    shape = f"{tokens}, profile {summary['profile']}, trust {summary['trust']}, {summary['weights']} weights"
-    table = Table(title=f"{name}: {shape}", caption=caption)
-    for column in ("step", "messages", "client sends", "server sends"):
-        table.add_column(column, justify="left" if column == "step" else "right")
-    for tag, row in sorted(found.query.tags.items(), key=lambda kv: -sum(kv[1].sent)):
-        table.add_row(tag, str(row.messages), *(megabytes(s) for s in row.sent))
-    table.add_row(
-        "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
-    )
-    return table
+    Console(markup=False).print(plan_table(loaded.card.name, found))
 
 
 app.command()(_clear_errors(fit))
@@ -384,7 +366,7 @@ def _settings(file: Path | None, given: dict[str, Any]) -> Any:
     from transformer.settings import Settings, load_settings
 
     found = load_settings(file, {k: v for k, v in given.items() if k in Settings.model_fields})
-    found.apply_threads()
+    found.apply_limits()
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gpu_ss.backend.base import Backend
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.dealer import SESSION_BYTES, DealerSession, new_session_keys
-from gpu_ss.session import dealer_agreement
+from gpu_ss.session import dealer_agreement, fatal_when_full
 from net import Channel, handshake
 from transformer.session import telling_why
 
@@ -52,6 +52,6 @@ class Dealer:
         if first == channel.peer:
             raise CorrelationError("one party may not hold both keys of a session")
         channel.send("dealer/key", [key1])
-        session = DealerSession(self._backend, key0, key1)
-        session.serve(channel)
+        with fatal_when_full(self._backend, channel):
+            DealerSession(self._backend, key0, key1).serve(channel)
         self._log(f"{channel.peer}: session over")

@@ -16,6 +16,11 @@ DealerAddress = Annotated[str | None, typer.Option(help="The dealer's address; t
 Model = Annotated[str | None, typer.Option(help="HuggingFace folder or hub name [default: demo model].")]
 TaskName = Annotated[str | None, typer.Option(help="features, embedding, classification or masked-lm.")]
 BackendName = Annotated[str | None, typer.Option(help="auto, cpu, cuda or reference.")]
+Device = Annotated[int | None, typer.Option(help="Which GPU, if there are several [default: 0].")]
+GpuMemory = Annotated[
+    int | None,
+    typer.Option("--gpu-memory-limit", help="MB of the GPU's memory that may be used [default: all]."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(

@@ -38,7 +38,7 @@ STAGES = {
 
 def run_dealer(settings: Settings, once: bool) -> None:
     """The dealer: one visit after the other. `once`: until the first server has left."""
-    dealer = Dealer(get_backend(settings.backend), _log)
+    dealer = Dealer(get_backend(settings.backend_name), _log)
     with Listener(
         settings.dealer, settings.own_keys("dealer"), settings.visitors(), settings.zmq
     ) as listener:
@@ -60,7 +60,7 @@ def run_server(settings: Settings, once: bool) -> None:
     server = Server(
         model,
         open_dealer,
-        settings.backend,
+        settings.backend_name,
         settings.material_limit_mb << 20,
         log=_log,
         store=store,
@@ -110,7 +110,7 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
         Client(
             open_server,
             None,
-            settings.backend,
+            settings.backend_name,
             own,
             progress,
             store,
@@ -167,7 +167,7 @@ def ask(
         Client(
             open_server,
             open_dealer,
-            settings.backend,
+            settings.backend_name,
             own,
             progress,
             store,
@@ -187,7 +187,7 @@ def ask(
     reference = None
     if compare:
         reference = run_reference(load_reference(folder, card.arch), card.arch, tokens)
-    backend = get_backend(settings.backend).name
+    backend = get_backend(settings.backend_name).name
     return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms, note)
 
 

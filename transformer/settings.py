@@ -44,7 +44,8 @@ class Settings(BaseModel):
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
     offline or direct; engine: native or tenseal; network: lan, wan or MBIT_S,RTT_MS; see terms.py.
     profile: whose functions for SoftMax, GeLU and LayerNorm, the same at client and server (profiles.py).
-    recv_timeout_s: how long to wait for a sign of life of a peer that neither speaks nor hangs up.
+    device: number of the GPU to use, for backend cuda or auto; gpu_memory_limit_mb: how much of its memory
+    (default: all). recv_timeout_s: how long to wait for a sign of life of a peer that neither speaks nor hangs up.
     material_limit_mb: how much of a query's correlations the server keeps in memory before it starts, with a
     dealer; memory_limit_mb: how large they may be without one, else the query is refused. store: folder for
     correlations prepared ahead of queries (default:
@@ -72,6 +73,8 @@ class Settings(BaseModel):
     dp_sensitivity: float | None = Field(default=None, gt=0, le=2.0**20)
     profile: ProfileName = "precise"
     backend: Backend = "auto"
+    device: int | None = Field(default=None, ge=0)
+    gpu_memory_limit_mb: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
     recv_timeout_s: float = Field(default=300.0, gt=0)
@@ -107,8 +110,15 @@ class Settings(BaseModel):
             sensitivity=self.dp_sensitivity,
         )
 
+    @property
+    def backend_name(self) -> str:
+        """The backend with its device, as `get_backend` takes it."""
+        return self.backend if self.device is None else f"cuda:{self.device}"
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        if self.device is not None and self.backend not in ("auto", "cuda"):
+            raise ValueError(f"a device is for backend cuda, not for {self.backend}")
         if self.store is not None and self.terms.trust != "two-party":
             raise ValueError(
                 "a store needs trust two-party: a dealer's correlations are for one session only"
@@ -146,10 +156,14 @@ class Settings(BaseModel):
         """Who may use the dealer: the clients and the server."""
         return load_authorised(*(self.allow or (self.keys / "client.pub", self.keys / "server.pub")))
 
-    def apply_threads(self) -> None:
-        """Limit the CPU backend's threads (before its first use)."""
-        if self.threads is not None:
-            os.environ["FASTLMPI_THREADS"] = str(self.threads)
+    def apply_limits(self) -> None:
+        """Limit the CPU backend's threads and the CUDA backend's memory (before their first use)."""
+        for variable, limit in (
+            ("FASTLMPI_THREADS", self.threads),
+            ("FASTLMPI_GPU_MEMORY_MB", self.gpu_memory_limit_mb),
+        ):
+            if limit is not None:
+                os.environ[variable] = str(limit)
 
 
 def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:

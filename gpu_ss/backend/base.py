@@ -11,15 +11,18 @@ Every operation is exact, and gives the same words on every backend: `reference`
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from gpu_ss.backend.errors import OutOfMemory
 from gpu_ss.backend.fields import Fields
 from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
-from gpu_ss.ring import Array
+from gpu_ss.backend.product import Factor
+from gpu_ss.ring import WORD, Array
 
 _WORD = np.dtype(np.uint64)
 
@@ -46,6 +49,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """An array of this backend as a host array; may share memory on the CPU."""
 
+    def to_hosts(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+        """Several arrays on the host, with one wait for all of them."""
+        return [self.to_host(array) for array in arrays]
+
     @abstractmethod
     def empty(self, shape: int | tuple[int, ...]) -> Array:
         """Words of that shape, not initialised."""
@@ -53,6 +60,12 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     @abstractmethod
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
         """Zero words of that shape."""
+
+    def out_of_memory(self, error: Exception) -> OutOfMemory | None:
+        """What to tell people if `error` says that memory is used up; None if it says something else."""
+        if isinstance(error, MemoryError):
+            return OutOfMemory("out of memory: use a smaller batch or shorter texts")
+        return None
 
     @abstractmethod
     def synchronize(self) -> None:
@@ -79,12 +92,16 @@ class Backend(Operations, Fields, Lattice, Oblivious):
         """The low `bits` bits of n = x.size elements without gaps: [ceil(n*bits/64)] words.
 
         A little-endian bit string: bit i of element e is bit e*bits + i, and that is bit (e*bits + i) % 64 of
-        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64.
+        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64. With 64
+        the result may share memory with `x`.
         """
 
     @abstractmethod
     def unpack(self, words: Array, bits: int, n: int) -> Array:
-        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words."""
+        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words.
+
+        With 64 bits it may share memory with them.
+        """
 
     @abstractmethod
     def to_planes(self, x: Array, bits: int) -> Array:
@@ -104,12 +121,17 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     # Ring arithmetic
 
     @abstractmethod
-    def matmul(self, a: Array, b: Array) -> Array:
-        """Matrix product modulo 2^64: a[..., M, K], b[..., K, N] -> [..., M, N].
+    def matmul(self, a: Array, b: Array | Factor, bits: int = WORD) -> Array:
+        """Matrix product modulo 2^bits: a[..., M, K], b[..., K, N] -> [..., M, N].
 
         Leading dimensions broadcast as in NumPy; a matrix that all products share is not copied for each. Any
-        side may be 0 or 1. Operands that are not contiguous are copied.
+        side may be 0 or 1. Operands that are not contiguous are copied. Above the low `bits` bits of the result
+        nothing is defined, and backends differ: fewer bits take a GPU less time.
         """
+
+    def factor(self, b: Array) -> Factor:
+        """A matrix that `matmul` is to take as b many times; its words must not change."""
+        return Factor(b)
 
     @abstractmethod
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:

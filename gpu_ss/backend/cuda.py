@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from functools import cached_property
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gpu_ss.backend import product, source
-from gpu_ss.backend.errors import BackendError
+from gpu_ss.backend.errors import BackendError, OutOfMemory
 from gpu_ss.backend.kernel import KernelBackend
-from gpu_ss.backend.signatures import KERNELS
+from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS
+from gpu_ss.backend.tensor import Products
 from gpu_ss.ring import Array
 
 INSTALL = "install CuPy for your driver: pip install 'fastlmpi[cuda12]' or 'fastlmpi[cuda13]'"
@@ -20,11 +22,9 @@ NVRTC_OPTIONS = ("--std=c++17",)
 _BLOCKS_PER_MULTIPROCESSOR = 32  # items beyond a full device go to the same threads (grid-stride loops)
 # CuPy passes scalars by their NumPy type, whatever the kernel takes.
 _SCALARS = {"u": np.uint64, "i": np.int64}
-
-# Compute capabilities with float64 units at half the float32 rate or better; others have a token few.
-_STRONG_FLOAT64 = frozenset({"60", "70", "80", "90", "100"})
-# The float64 path takes some 40 launches. By arithmetic, not measured: below this one plain kernel wins.
-_FLOAT64_FROM = 1 << 26
+_SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
+_SIGNS_OF_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+_ALL_KERNELS = KERNELS | CUDA_KERNELS
 
 
 def import_cupy() -> Any:
@@ -44,6 +44,14 @@ def device_count() -> int:
         raise BackendError(f"the CUDA driver does not answer: {error}") from error
 
 
+def memory_limit() -> int:
+    """Bytes of each device's memory that this process may take, from FASTLMPI_GPU_MEMORY_MB; 0: all."""
+    text = os.environ.get("FASTLMPI_GPU_MEMORY_MB", "")
+    if text and (not text.isdecimal() or int(text) < 1):
+        raise BackendError(f"FASTLMPI_GPU_MEMORY_MB must be a positive number, not {text!r}")
+    return int(text or 0) << 20
+
+
 class CudaBackend(KernelBackend):
     """CuPy arrays and kernels on one CUDA device, on the calling thread's current stream."""
 
@@ -55,14 +63,19 @@ class CudaBackend(KernelBackend):
             raise BackendError(f"there is no CUDA device {device}: this machine has {devices}")
         self.xp = import_cupy()
         self._index = device
-        properties = self._device()
-        self._capability = str(properties.compute_capability)
-        self._most_blocks = properties.attributes["MultiProcessorCount"] * _BLOCKS_PER_MULTIPROCESSOR
+        properties = self.current()
+        #: Compute capability times ten.
+        self.capability = int(properties.compute_capability)
+        self.multiprocessors = int(properties.attributes["MultiProcessorCount"])
+        self.products = Products(self)
         self._modules: dict[str, Any] = {}
         self._functions: dict[str, Any] = {}
         self.activate()
+        limit = memory_limit()
+        if limit:
+            self.xp.get_default_memory_pool().set_limit(size=limit)
 
-    def _device(self) -> Any:
+    def current(self) -> Any:
         """Our device, to be made current. A new object: CuPy's remember what was current before."""
         return self.xp.cuda.Device(self._index)
 
@@ -71,70 +84,98 @@ class CudaBackend(KernelBackend):
         name = self.xp.cuda.runtime.getDeviceProperties(self._index)["name"]
         return {
             "device": f"{self._index}: {name.decode()}",
-            "compute capability": self._capability,
+            "compute capability": str(self.capability),
             "cupy": self.xp.__version__,
             "cuda": str(self.xp.cuda.runtime.runtimeGetVersion()),
         }
 
     def asarray(self, host: np.ndarray[Any, Any]) -> Array:
-        with self._device():
+        with self.current():
             return self.xp.asarray(host, order="C")
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         host: np.ndarray[Any, Any] = self.xp.asnumpy(array)
         return host
 
+    def to_hosts(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+        # Into page-locked memory, which CuPy keeps for the next time, the device copies by itself.
+        with self.current():
+            hosts = [self._page_locked(array) for array in arrays]
+            for array, host in zip(arrays, hosts, strict=True):
+                array.get(out=host, blocking=False)
+            self.xp.cuda.get_current_stream().synchronize()
+        return hosts
+
+    def _page_locked(self, array: Array) -> np.ndarray[Any, Any]:
+        """Room on the host for an array."""
+        if not array.size:
+            return np.empty(array.shape, np.uint64)
+        memory = self.xp.cuda.alloc_pinned_memory(array.nbytes)
+        return np.frombuffer(memory, np.uint64, array.size).reshape(array.shape)
+
     def empty(self, shape: int | tuple[int, ...]) -> Array:
-        with self._device():
+        with self.current():
             return self.xp.empty(shape, dtype=np.uint64)
 
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
-        with self._device():
+        with self.current():
             return self.xp.zeros(shape, dtype=np.uint64)
 
+    def out_of_memory(self, error: Exception) -> OutOfMemory | None:
+        # Libraries on top of CUDA have errors of their own for it.
+        if super().out_of_memory(error) is None and not any(
+            sign in str(error) for sign in _SIGNS_OF_NO_MEMORY
+        ):
+            return None
+        with self.current():
+            pool = self.xp.get_default_memory_pool()
+            used, limit = (pool.total_bytes() >> 20, pool.get_limit() >> 20)
+            pool.free_all_blocks()
+        allowed = f" of the {limit} MB it may take (--gpu-memory-limit)" if limit else ""
+        return OutOfMemory(
+            f"out of memory on CUDA device {self._index}, where {used} MB{allowed} were in use: use a smaller "
+            "batch or shorter texts, or another --device"
+        )
+
     def synchronize(self) -> None:
-        with self._device():
+        with self.current():
             self.xp.cuda.get_current_stream().synchronize()
 
     def activate(self) -> None:
-        self._device().use()
+        self.current().use()
 
-    def _launch(self, kernel: str, n: int, *args: Any) -> None:
-        entry = KERNELS[kernel]
+    def seconds(self, work: Callable[[], object]) -> float:
+        """How long the device takes for what `work` asks for."""
+        with self.current():
+            start, end = self.xp.cuda.Event(), self.xp.cuda.Event()
+            start.record()
+            work()
+            end.record()
+            end.synchronize()
+            return float(self.xp.cuda.get_elapsed_time(start, end)) / 1000
+
+    def launch(self, kernel: str, n: int, *args: Any) -> None:
+        """Run one of `CUDA_KERNELS` or `KERNELS`; see `Launcher`."""
+        entry = _ALL_KERNELS[kernel]
         coded = zip(entry.codes, (*args, n), strict=True)
         typed = [arg if code in "ph" else _SCALARS[code](arg) for code, arg in coded]
-        blocks = min(-(-n // entry.block), self._most_blocks)
-        with self._device():
-            self._function(kernel)((blocks,), (entry.block,), tuple(typed))
+        blocks = n if entry.tile else -(-n // entry.block)
+        blocks = min(blocks, self.multiprocessors * _BLOCKS_PER_MULTIPROCESSOR)
+        with self.current():
+            self._function(kernel)((blocks,), (entry.block,), tuple(typed), shared_mem=entry.shared)
+
+    _launch = launch
 
     def _function(self, kernel: str) -> Any:
         if kernel not in self._functions:
-            unit = KERNELS[kernel].unit
+            unit, shared = _ALL_KERNELS[kernel].unit, _ALL_KERNELS[kernel].shared
             if unit not in self._modules:
                 self._modules[unit] = self.xp.RawModule(code=source.cuda_text(unit), options=NVRTC_OPTIONS)
-            self._functions[kernel] = self._modules[unit].get_function(kernel)
+            function = self._modules[unit].get_function(kernel)
+            if shared > _SHARED_UNASKED:
+                function.max_dynamic_shared_size_bytes = shared
+            self._functions[kernel] = function
         return self._functions[kernel]
 
-    def _product(self, task: product.Operands) -> Array:
-        """Large products in float64 where the device is good at it.
-
-        This is the place to choose between further ways, such as int8 tensor cores.
-        """
-        (_, rows, inner), cols = task.a.shape, task.b.shape[-1]
-        if task.batch * rows * inner * cols >= _FLOAT64_FROM and self._float64_is_exact:
-            with self._device():
-                return product.float_product(self.xp, task.a, task.b)
-        return super()._product(task)
-
-    @cached_property
-    def _float64_is_exact(self) -> bool:
-        """Whether float64 products are fast here, and exact at the bound.
-
-        Libraries may emulate float64 with fewer bits: the extreme operands of `product.worst_case` tell.
-        """
-        if self._capability not in _STRONG_FLOAT64:
-            return False
-        a, b = (self.asarray(x) for x in product.worst_case())
-        with self._device():
-            exact = super()._product(product.Operands(a, b, ()))
-            return bool((product.float_product(self.xp, a, b) == exact).all())
+    def _product(self, task: product.Operands, bits: int, forms: product.Forms | None) -> Array:
+        return self.products.compute(task, bits, forms)

@@ -15,6 +15,7 @@ from gpu_ss.backend.kernel_fields import FieldKernels
 from gpu_ss.backend.kernel_lattice import LatticeKernels
 from gpu_ss.backend.kernel_oblivious import ObliviousKernels
 from gpu_ss.backend.kernel_steps import StepKernels
+from gpu_ss.backend.product import Factor, Forms
 from gpu_ss.ring import WORD, Array, word_count
 
 _KEY_WORDS = np.dtype("<u8")
@@ -38,7 +39,7 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
         self._check_operands(x=x)
         n = word_count(x.size, checks.width(bits))
         if bits == WORD:
-            return x.reshape(-1).copy()
+            return x.reshape(-1)
         out = self.empty(n)
         if n:
             self._launch("pack", n, x, out, bits, x.size)
@@ -48,7 +49,7 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
         self._check_operands(words=words)
         checks.unpacked(words.size, bits, n)
         if bits == WORD:
-            return words.reshape(-1)[:n].copy()
+            return words.reshape(-1)[:n]
         out = self.empty(n)
         if n:
             self._launch("unpack", n, words, out, bits)
@@ -71,15 +72,25 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
             self._launch("from_planes", width, planes, out, bits, n)
         return out
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Array, b: Array | Factor, bits: int = WORD) -> Array:
+        checks.width(bits)
+        forms = b.forms if isinstance(b, Factor) else None
+        b = b.words if isinstance(b, Factor) else b
         self._check_words(a=a, b=b)
         task = product.operands(self.xp, a, b)
         if 0 in (*task.shape, a.shape[-1]):
             return self.zeros(task.shape)
-        return self._product(task).reshape(task.shape)
+        return self._product(task, bits, forms).reshape(task.shape)
 
-    def _product(self, task: product.Operands) -> Array:
-        """The product of non-empty batches, [batch, M, N]; a backend may know faster ways for some shapes."""
+    def _product(self, task: product.Operands, bits: int, forms: Forms | None) -> Array:
+        """The product of non-empty batches modulo 2^bits, [batch, M, N]; a backend may know faster ways.
+
+        `forms`: where those of the right operand are kept, if it is a `Factor`.
+        """
+        return self.plain_product(task)
+
+    def plain_product(self, task: product.Operands) -> Array:
+        """The product by the kernel `matmul`: the way that works everywhere, for any shape."""
         (left, rows, inner), (right, _, cols) = task.a.shape, task.b.shape
         out = self.empty((task.batch, rows, cols))
         tiles = task.batch * -(-rows // _TILE) * -(-cols // _TILE)

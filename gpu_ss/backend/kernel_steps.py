@@ -43,12 +43,28 @@ class StepKernels(Launcher):
             self._launch("unpack_add", own.size, words, own, out, bits)
         return out
 
+    def unpack_sum(self, words: Array, bits: int, own: Array, mask: Array) -> Array:
+        self._check_operands(words=words)
+        self._check_same_shape(own=own, mask=mask)
+        checks.unpacked(words.size, bits, own.size)
+        out = self.empty(own.shape)
+        if own.size:
+            self._launch("unpack_sum", own.size, words, own, mask, out, bits)
+        return out
+
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
         self._check_same_shape(value=value, share=share)
-        n = word_count(value.size, checks.width(bits))
+        return self._packed("pack_difference", value, share, bits)
+
+    def pack_sum(self, value: Array, mask: Array, bits: int) -> Array:
+        self._check_same_shape(value=value, mask=mask)
+        return self._packed("pack_sum", value, mask, bits)
+
+    def _packed(self, kernel: str, x: Array, y: Array, bits: int) -> Array:
+        n = word_count(x.size, checks.width(bits))
         out = self.empty(n)
         if n:
-            self._launch("pack_difference", n, value, share, out, bits, value.size)
+            self._launch(kernel, n, x, y, out, bits, x.size)
         return out
 
     def unwrap(self, x: Array, base: Array, sign: Array, product: Array, bits: int, shift: int) -> Array:

@@ -15,7 +15,8 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.lattice import NoLattice
 from gpu_ss.backend.oblivious import NoOblivious
-from gpu_ss.ring import Array, word_count
+from gpu_ss.backend.product import Factor
+from gpu_ss.ring import WORD, Array, word_count
 
 
 class NullArray:
@@ -161,7 +162,7 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def bit_plane(self, x: Array, bit: int) -> Array:
         return NullArray((1, word_count(x.size, 1)))
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Array, b: Array | Factor, bits: int = WORD) -> Array:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         return NullArray((*batch, a.shape[-2], b.shape[-1]))
 
@@ -204,6 +205,12 @@ class NullBackend(NoLattice, NoOblivious, Backend):
 
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return NullArray(own.shape)
+
+    def unpack_sum(self, words: Array, bits: int, own: Array, mask: Array) -> Array:
+        return NullArray(own.shape)
+
+    def pack_sum(self, value: Array, mask: Array, bits: int) -> Array:
+        return NullArray((word_count(value.size, bits),))
 
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
         return NullArray((word_count(value.size, bits),))

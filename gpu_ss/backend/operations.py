@@ -35,8 +35,16 @@ class Operations(ABC):
         """unpack(words, bits, n) + own modulo 2^bits, canonical, in own's shape (n = own.size)."""
 
     @abstractmethod
+    def unpack_sum(self, words: Array, bits: int, own: Array, mask: Array) -> Array:
+        """unpack_add(words, bits, own + mask) for arrays of one shape."""
+
+    @abstractmethod
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
         """pack(value - share, bits) for arrays of one shape."""
+
+    @abstractmethod
+    def pack_sum(self, value: Array, mask: Array, bits: int) -> Array:
+        """pack(value + mask, bits) for arrays of one shape."""
 
     # Boolean circuits
 

@@ -17,6 +17,32 @@ LIMB = 22
 EXACT_DEPTH = 2**53 // (2 * 2 ** (2 * (LIMB - 1)))
 
 
+#: The digits of a right operand, by their number.
+Forms = dict[int, Array]
+
+
+class Factor:
+    """A matrix [..., K, N] that many products have on the right; made by `Backend.factor`.
+
+    A backend keeps with it the forms its kernels take, so that it is brought into them once.
+    """
+
+    def __init__(self, words: Array) -> None:
+        self.words = words
+        self.forms: Forms = {}
+
+    def __repr__(self) -> str:
+        return f"Factor(shape={self.shape}, words=<hidden>)"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.words.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
 class Operands(NamedTuple):
     """A product as batches of matrices: a[1 or S, M, K], b[1 or S, K, N], and the shape of the result."""
 

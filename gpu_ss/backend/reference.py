@@ -8,6 +8,7 @@ import numpy as np
 
 from gpu_ss.backend import checks, product, reference_circuits, reference_steps
 from gpu_ss.backend.host import HostMemory
+from gpu_ss.backend.product import Factor
 from gpu_ss.backend.reference_chacha import output_words
 from gpu_ss.backend.reference_fields import ReferenceFields
 from gpu_ss.backend.reference_lattice import ReferenceLattice
@@ -83,7 +84,9 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
             out |= bit.astype(np.uint64) << np.uint64(i)
         return out
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Array, b: Array | Factor, bits: int = WORD) -> Array:
+        checks.width(bits)
+        b = b.words if isinstance(b, Factor) else b
         self._check_words(a=a, b=b)
         left, right, shape = product.operands(np, a, b)
         if 0 in (*shape, a.shape[-1]):
@@ -93,8 +96,17 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return (self.unpack(words, bits, own.size).reshape(own.shape) + own) & _ones(bits)
 
+    def unpack_sum(self, words: Array, bits: int, own: Array, mask: Array) -> Array:
+        self._check_same_shape(own=own, mask=mask)
+        return self.unpack_add(words, bits, own + mask)
+
     def pack_difference(self, value: Array, share: Array, bits: int) -> Array:
+        self._check_same_shape(value=value, share=share)
         return self.pack(value - share, bits)
+
+    def pack_sum(self, value: Array, mask: Array, bits: int) -> Array:
+        self._check_same_shape(value=value, mask=mask)
+        return self.pack(value + mask, bits)
 
     bit_products = staticmethod(reference_steps.bit_products)
     row_squares = staticmethod(reference_steps.row_squares)

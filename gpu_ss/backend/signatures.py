@@ -11,12 +11,15 @@ class Kernel:
 
     `unit` is its CUDA source file. `codes` has a letter per parameter: p for an array of 64-bit words, h for
     one of 32-bit words, u for uint64, i for int64; the last one, always i, is the number of items and is added
-    by the launch. `block` is the number of threads of a CUDA block.
+    by the launch. `block` is the number of threads of a CUDA block. A kernel with a `tile` computes that many rows
+    and columns per item with a whole block, in `shared` bytes of the block's shared memory.
     """
 
     unit: str
     codes: str
     block: int = 256
+    tile: tuple[int, int] | None = None
+    shared: int = 0
 
 
 KERNELS = {
@@ -54,6 +57,8 @@ KERNELS = {
     "hash_blocks": Kernel("hash.cu", "ppuuuuii", block=128),
     "unpack_add": Kernel("pack.cu", "pppii"),
     "pack_difference": Kernel("pack.cu", "pppiii"),
+    "pack_sum": Kernel("pack.cu", "pppiii"),
+    "unpack_sum": Kernel("pack.cu", "ppppii"),
     "bit_plane": Kernel("steps.cu", "ppiii"),
     "plane_words": Kernel("steps.cu", "ppii"),
     "unwrap": Kernel("steps.cu", "pppppiii"),
@@ -71,4 +76,23 @@ KERNELS = {
     "node": Kernel("circuits.cu", "pppiiui", block=64),
     "node_with_eq": Kernel("circuits.cu", "pppiiui", block=64),
     "all_of": Kernel("circuits.cu", "pppiui", block=64),
+}
+
+_STAGES = 3  # tensor.cu
+
+
+def _tensor(codes: str, limbs: int, tile: tuple[int, int], block: int) -> Kernel:
+    return Kernel("tensor.cu", codes, block, tile, _STAGES * 32 * limbs * sum(tile))
+
+
+#: Numbers of 8-bit digits that products on tensor cores are compiled for: words of up to 32, 40, ... 64 bits.
+LIMBS = (4, 5, 6, 7, 8)
+_TILES = {4: (128, 48), 5: (64, 64), 6: (64, 64), 7: (64, 64), 8: (64, 48)}
+
+#: Kernels that a CPU has no use for.
+CUDA_KERNELS = {
+    "split_left": Kernel("tensor.cu", "phiiii"),
+    "split_right": Kernel("tensor.cu", "phiiii"),
+    **{f"tensor_{limbs}": _tensor("hhpiiiiiii", limbs, _TILES[limbs], 256) for limbs in LIMBS},
+    **{f"small_tensor_{limbs}": _tensor("phpiiiiiii", limbs, (32, 32), 128) for limbs in LIMBS},
 }

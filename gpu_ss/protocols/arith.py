@@ -161,9 +161,10 @@ def matmul_opened(party: Party, x: Opened, y: Opened, transposed: bool = False) 
     public_y = spec.right(y.words)
     own = (public_y & party.lead) - spec.right(y.mask.only)
     backend = party.backend
-    data = (
-        backend.matmul(x.words.reshape(left), own) - backend.matmul(x.mask.only.reshape(left), public_y) + c
+    public, private = (
+        backend.matmul(a.reshape(left), b, ring.bits) for a, b in ((x.words, own), (x.mask.only, public_y))
     )
+    data = public - private + c
     return AShare(data.reshape(*x.shape[:-1], spec.n), ring, x.frac_bits + y.frac_bits)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from gpu_ss.backend.product import Factor
 from gpu_ss.party import Party
 from gpu_ss.provider.direct import Direct, DirectAffine, DirectMatmul
 from gpu_ss.ring import Array
@@ -21,7 +22,7 @@ def affine_now(
     x: AShare,
     numbers: Sequence[int],
     shapes: Sequence[tuple[int, ...]],
-    words: Sequence[Array | None],
+    words: Sequence[Array | Factor | None],
 ) -> list[Array]:
     """Shares [rows, columns] of x W for each weight: its number, its shape, and its words at the owner.
 
@@ -35,7 +36,7 @@ def affine_now(
     for w, width in zip(words, columns, strict=True):
         share = every[:, start : start + width]
         if w is not None:
-            share = share + (flat * w if w.ndim == 1 else party.backend.matmul(flat, w))
+            share = share + (flat * w if w.ndim == 1 else party.backend.matmul(flat, w, x.ring.bits))
         results.append(share)
         start += width
     return results

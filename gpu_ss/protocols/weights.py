@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from gpu_ss.backend.product import Factor
 from gpu_ss.cost import FREE, Cost, telling
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party, Round, Steps, protocol, told
@@ -30,7 +31,7 @@ class Static:
     or E, [k, n], or [k] for a diagonal matrix. `mask` is the number of B.
     """
 
-    words: Array
+    words: Array | Factor
     shape: tuple[int, ...]
     owner: int
     mask: Material
@@ -58,7 +59,7 @@ class Held:
     """
 
     number: int
-    words: Array | None
+    words: Array | Factor | None
     shape: tuple[int, ...]
     owner: int
     ring: Ring
@@ -79,9 +80,21 @@ class Held:
 def hold(party: Party, *weights: Private) -> list[Held]:
     """Make weights usable by `affine` without opening them: local."""
     return [
-        Held(party.provider.hold(w.data, w.shape, w.ring.bits), w.data, w.shape, w.owner, w.ring, w.frac_bits)
+        Held(
+            party.provider.hold(w.data, w.shape, w.ring.bits),
+            None if w.data is None else _kept(party, w.data),
+            w.shape,
+            w.owner,
+            w.ring,
+            w.frac_bits,
+        )
         for w in weights
     ]
+
+
+def _kept(party: Party, words: Array) -> Array | Factor:
+    """A weight that stays: a matrix in the form that is best for many products."""
+    return party.backend.factor(words) if words.ndim == 2 else words
 
 
 def _open_static_cost(*weights: Private) -> Cost:
@@ -98,12 +111,15 @@ def open_static(party: Party, *weights: Private) -> Steps[list[Static]]:
         hidden = None if w.data is None else w.data - mask.only
         items.append(told(w.owner, hidden, w.shape, w.ring))
     opened = yield Round("weights", tuple(items))
-    for w, m, words in zip(weights, masks, opened, strict=True):
+    kept = [
+        _kept(party, words if w.data is None else w.data) for w, words in zip(weights, opened, strict=True)
+    ]
+    for w, m, words in zip(weights, masks, kept, strict=True):
         if w.data is None:
             party.provider.keep_static(m.number, words)
     return [
-        Static(words if w.data is None else w.data, w.shape, w.owner, m, w.ring, w.frac_bits)
-        for w, m, words in zip(weights, masks, opened, strict=True)
+        Static(words, w.shape, w.owner, m, w.ring, w.frac_bits)
+        for w, m, words in zip(weights, masks, kept, strict=True)
     ]
 
 
@@ -134,7 +150,9 @@ def affine(party: Party, x: AShare, weights: Sequence[Static | Held | Public]) -
     results = []
     for w in weights:
         words = (
-            _times(party, x.data, w.data) if isinstance(w, Public) else _secret_product(party, x, w, *message)
+            _times(party, x, x.data, w.data)
+            if isinstance(w, Public)
+            else _secret_product(party, x, w, *message)
         )
         results.append(AShare(words.reshape(*x.shape[:-1], w.shape[-1]), x.ring, x.frac_bits + w.frac_bits))
     return results
@@ -150,7 +168,7 @@ def _affine_now(party: Party, x: AShare, weights: Sequence[Static | Held | Publi
     now = iter(affine_now(party, x, numbers, shapes, [w.words for w in held]))
     return [
         AShare(
-            (_times(party, x.data, w.data) if isinstance(w, Public) else next(now)).reshape(
+            (_times(party, x, x.data, w.data) if isinstance(w, Public) else next(now)).reshape(
                 *x.shape[:-1], w.shape[-1]
             ),
             x.ring,
@@ -184,13 +202,15 @@ def _secret_product(party: Party, x: AShare, w: Static | Held, mask: Material, m
     rows = prod(x.shape[:-1])
     correlation = party.provider.take(_weight_spec(x, w, mask))
     if party.rank == w.owner:
-        return _times(party, message + x.data, w.words).reshape(rows, -1) + correlation.only.reshape(rows, -1)
+        return _times(party, x, message + x.data, w.words).reshape(rows, -1) + correlation.only.reshape(
+            rows, -1
+        )
     if isinstance(w, Held):
         return correlation.only.reshape(rows, -1)
     ready = party.provider.prepared(correlation.number)
     if ready is not None:
         return ready
-    return _times(party, mask.only, w.words).reshape(rows, -1) + correlation.only.reshape(rows, -1)
+    return _times(party, x, mask.only, w.words).reshape(rows, -1) + correlation.only.reshape(rows, -1)
 
 
 def _weight_spec(x: AShare, w: Static | Held, mask: Material) -> Correlation:
@@ -202,8 +222,8 @@ def _weight_spec(x: AShare, w: Static | Held, mask: Material) -> Correlation:
     return MatmulProduct(mask.number, w.mask.number, 1, rows, k, w.columns, 1, 0, bits)
 
 
-def _times(party: Party, x: Array, w: Array) -> Array:
-    """x @ w, or x * w for a diagonal w: local."""
+def _times(party: Party, x: AShare, words: Array, w: Array | Factor) -> Array:
+    """words @ w, or words * w for a diagonal w, in the ring of x: local."""
     if w.ndim == 1:
-        return x * w
-    return party.backend.matmul(x.reshape(-1, x.shape[-1]), w)
+        return words * w
+    return party.backend.matmul(words.reshape(-1, x.shape[-1]), w, x.ring.bits)

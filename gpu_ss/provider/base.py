@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gpu_ss.backend.product import Factor
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.correlation import Correlation
@@ -90,7 +91,7 @@ class Provider(ABC):
         """Take the next correlations, `specs`, from what another session recorded. Instead of `prepare`."""
         raise CorrelationError("this provider takes up no correlations of other sessions")
 
-    def keep_static(self, number: int, words: Array) -> None:
+    def keep_static(self, number: int, words: Array | Factor) -> None:
         """Told by `weights.open_static`: the other party's weight under mask `number` is open here as `words`."""
         return
 

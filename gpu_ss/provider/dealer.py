@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.product import Factor
 from gpu_ss.errors import CorrelationError
 from gpu_ss.prg import KEY_BYTES, fresh_key
 from gpu_ss.provider.base import Progress, Provider
@@ -53,7 +54,7 @@ class ClientProvider(Provider):
         super().__init__()
         self._backend = backend
         self._key = key
-        self._statics: dict[int, Array] = {}
+        self._statics: dict[int, Array | Factor] = {}
         self._ready: dict[int, Array] = {}
 
     def __repr__(self) -> str:
@@ -62,7 +63,7 @@ class ClientProvider(Provider):
     def own(self, number: int, spec: Correlation) -> Array | None:
         return expand_share(0, spec, number, self._backend, self._key)[0]
 
-    def keep_static(self, number: int, words: Array) -> None:
+    def keep_static(self, number: int, words: Array | Factor) -> None:
         self._statics[number] = words
 
     def prepared(self, number: int) -> Array | None:
@@ -78,7 +79,8 @@ class ClientProvider(Provider):
             (a,) = expand_share(0, specs[product.a - first], product.a, self._backend, self._key)
             (c,) = expand_share(0, product, number, self._backend, self._key)
             left = a.reshape(product.m, product.k)  # type: ignore[union-attr]
-            self._ready[number] = self._backend.matmul(left, self._statics[product.b]) + c[0]  # type: ignore[index]
+            words = self._backend.matmul(left, self._statics[product.b], product.bits)
+            self._ready[number] = words + c[0]  # type: ignore[index]
             if progress is not None:
                 progress(done, len(jobs))
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.product import Factor
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.base import Keep, Progress, Provider
@@ -177,7 +178,7 @@ class MadeProvider(Provider):
         self.take(spec)
         return maker.compute(spec, *operands)
 
-    def keep_static(self, number: int, words: Array) -> None:
+    def keep_static(self, number: int, words: Array | Factor) -> None:
         self._inner.keep_static(number, words)
 
     def prepared(self, number: int) -> Array | None:

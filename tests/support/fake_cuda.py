@@ -10,7 +10,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 import types
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +32,8 @@ _FLAGS = [
     "-shared",
     "-fvisibility=hidden",
 ]
+_MOST_SHARED = 99 << 10  # bytes a block may have on every device since compute capability 8.0
+DEVICES = 2
 _SCALARS = {"u64": np.uint64, "i64": np.int64}
 
 
@@ -59,7 +64,7 @@ def _parameter(declaration: str) -> Parameter:
 
 
 @cache
-def _folder() -> Path:
+def folder() -> Path:
     """Where compiled texts go: FAKE_CUPY_CACHE, shared between processes, or a folder of this process."""
     kept = os.environ.get("FAKE_CUPY_CACHE")
     if kept:
@@ -72,7 +77,7 @@ def _folder() -> Path:
 
 def _compile(text: str) -> Path:
     """The library of a kernel text. NVRTC has no standard headers, so none are in reach here either."""
-    target = _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    target = folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             unit, fresh = Path(scratch, "kernel.cpp"), Path(scratch, "kernel.so")
@@ -102,10 +107,15 @@ class RawKernel:
         self._parameters = parameters
         self._function = library[name]
         self._function.restype = None
+        self.max_dynamic_shared_size_bytes = 48 << 10
 
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
         _check_shape("grid", grid, 2**31 - 1)
         _check_shape("block", block, 1024)
+        if not 0 <= shared_mem <= self.max_dynamic_shared_size_bytes <= _MOST_SHARED:
+            raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of shared memory")
         if len(args) != len(self._parameters):
             raise TypeError(f"{self._name} takes {len(self._parameters)} arguments, not {len(args)}")
         self._check_aliasing(args)
@@ -117,6 +127,8 @@ class RawKernel:
                 raise TypeError(f"{self._name}: a {parameter.type} must be a NumPy scalar, not {type(value)}")
             return ctypes.c_uint64(int(value) % 2**64)
         array = _device_array(value)
+        if value.device.id != current.device:
+            raise ValueError(f"{self._name}: an array of device {value.device.id} on device {current.device}")
         if array.dtype.itemsize != _SIZES[parameter.type] or not array.flags.c_contiguous:
             raise TypeError(f"{self._name}: {parameter.type}* must be a contiguous array of such words")
         return ctypes.c_void_p(array.ctypes.data)
@@ -143,32 +155,47 @@ def _check_shape(what: str, sides: tuple[int, ...], most: int) -> None:
         raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {what} {sides}")
 
 
+class _Current(threading.local):
+    """The calling thread's current device, and copies to the host that it has not waited for."""
+
+    device = 0
+
+    def __init__(self) -> None:
+        self.copies: list[tuple[Any, Any]] = []
+
+
+current = _Current()
+
+
 class Device:
-    """The one device, shaped like a data-centre card."""
+    """One of two devices, shaped like data-centre cards."""
 
     compute_capability = "90"
     attributes: dict[str, int] = {"MultiProcessorCount": 4}  # noqa: RUF012
 
-    def __init__(self, device: int = 0) -> None:
-        if device != 0:
+    def __init__(self, device: int | None = None) -> None:
+        self.id = current.device if device is None else device
+        if not 0 <= self.id < DEVICES:
             raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        self.id = device
+        self._before: list[int] = []
 
     def __enter__(self) -> Device:
+        self._before.append(current.device)
+        current.device = self.id
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        current.device = self._before.pop()
 
     def use(self) -> None:
-        pass
+        current.device = self.id
 
     def synchronize(self) -> None:
         pass
 
 
 class Stream:
-    """Work is done when it is asked for."""
+    """Work is done when it is asked for, but copies to the host only when they are waited for."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -180,17 +207,71 @@ class Stream:
         pass
 
     def synchronize(self) -> None:
+        for host, array in current.copies:
+            host[...] = array
+        current.copies.clear()
+
+
+class Event:
+    """A point in time."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.time = 0.0
+
+    def record(self, *_: Any) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
         pass
 
 
+class OutOfMemoryError(MemoryError):
+    """As CuPy's."""
+
+
+class MemoryPool:
+    """Counts what is allocated, of all devices together, and sticks to the limit."""
+
+    def __init__(self) -> None:
+        self._used = self._limit = 0
+
+    def set_limit(self, size: int) -> None:
+        self._limit = size
+
+    def get_limit(self) -> int:
+        return self._limit
+
+    def total_bytes(self) -> int:
+        return self._used
+
+    def free_all_blocks(self) -> None:
+        pass
+
+    def allocate(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The array, new, as long as there is room for it."""
+        if self._limit and self._used + array.nbytes > self._limit:
+            raise OutOfMemoryError(f"Out of memory allocating {array.nbytes} bytes (limit {self._limit}).")
+        self._used += array.nbytes
+        weakref.finalize(array, self._free, array.nbytes)
+        return array
+
+    def _free(self, size: int) -> None:
+        self._used -= size
+
+
+pool = MemoryPool()
+
 cuda = types.SimpleNamespace(
     Device=Device,
+    Event=Event,
+    get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
     Stream=Stream,
     get_current_stream=Stream,
+    alloc_pinned_memory=bytearray,
     is_available=lambda: True,
     runtime=types.SimpleNamespace(
-        getDeviceCount=lambda: 1,
-        getDevice=lambda: 0,
+        getDeviceCount=lambda: DEVICES,
+        getDevice=lambda: current.device,
         getDeviceProperties=lambda device: {"name": b"fake device"},
         runtimeGetVersion=lambda: 13000,
     ),

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.fake_cuda import RawModule, cuda
+from tests.support.fake_cuda import RawModule, cuda, current, pool
 
 _GARBAGE = 0xA5
 
@@ -60,6 +60,8 @@ _COMPARE = _names("lt le eq ne gt ge")
 def _host(value: Any) -> Any:
     """An argument as NumPy takes it; NumPy arrays are refused, wherever they hide."""
     if isinstance(value, ndarray):
+        if value.device.id != cuda.runtime.getDevice():
+            raise ValueError(f"an array of device {value.device.id} while another one is current")
         return value._array
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -94,6 +96,7 @@ class ndarray:
         if array.dtype.kind not in "biufc":
             raise ValueError(f"Unsupported dtype {array.dtype}")
         self._array = array
+        self.device = cuda.Device()
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(
@@ -120,12 +123,18 @@ class ndarray:
     def data(self) -> Any:
         return types.SimpleNamespace(ptr=self._array.ctypes.data)
 
-    @property
-    def device(self) -> Any:
-        return cuda.Device()
-
-    def get(self, *_: Any, **__: Any) -> np.ndarray[Any, Any]:
-        return self._array.copy()
+    def get(
+        self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
+    ) -> np.ndarray[Any, Any]:
+        if out is None:
+            return self._array.copy()
+        if (out.shape, out.dtype) != (self.shape, self.dtype):
+            raise ValueError("shape or type mismatch")
+        if blocking:
+            out[...] = self._array
+        else:
+            current.copies.append((out, self._array))
+        return out  # type: ignore[no-any-return]
 
     def set(self, array: np.ndarray[Any, Any]) -> None:
         if array.shape != self.shape or array.dtype != self.dtype:
@@ -221,7 +230,7 @@ def _asnumpy(a: Any, *_: Any, **__: Any) -> np.ndarray[Any, Any]:
 
 
 def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    array = np.empty(shape, dtype)
+    array = pool.allocate(np.empty(shape, dtype))
     array.reshape(-1).view(np.uint8)[...] = _GARBAGE
     return ndarray(array)
 
@@ -240,6 +249,7 @@ def _build_module() -> types.ModuleType:
     contents |= {name: _asarray_of(getattr(np, name)) for name in _FUNCTIONS + _CREATORS}
     contents |= {"array": _array, "asarray": _asarray, "asnumpy": _asnumpy, "ndarray": ndarray}
     contents |= {"empty": _empty, "empty_like": _empty_like, "RawModule": RawModule, "cuda": cuda}
+    contents |= {"get_default_memory_pool": lambda: pool}
     contents |= {"get_array_module": lambda *a: module if any(isinstance(x, ndarray) for x in a) else np}
     contents |= {"__version__": "14.0.0 (fake)"}
     module.__dict__.update(contents)

@@ -222,8 +222,13 @@ def test_settings_file(tmp_path: Path) -> None:
     settings = load_settings(file, {"backend": "cpu", "model": None})
     assert (settings.server, settings.backend, settings.zmq.recv_timeout_s) == ("tcp://10.0.0.1:1", "cpu", 7)
     assert load_settings(file, {"server": "tcp://b:2"}).server == "tcp://b:2"
+    assert load_settings(None, {"device": 1, "backend": "auto"}).backend_name == "cuda:1"
+    assert load_settings(None, {"backend": "reference"}).backend_name == "reference"
     for text, message in (
         ("nonsense = 1", "nonsense"),
+        ('backend = "cpu"\ndevice = 0', "device is for backend cuda"),
+        ("device = -1", "device"),
+        ("gpu_memory_limit_mb = 0", "gpu_memory_limit_mb"),
         ('backend = "tpu"', "backend"),
         ("[", "fastlmpi.toml"),
     ):

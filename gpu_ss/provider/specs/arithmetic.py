@@ -72,7 +72,7 @@ class MatmulProduct(Correlation):
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         left = dealing.mask(self.a).reshape(self.batch, self.m, self.k)
-        return (dealing.backend.matmul(left, self.right(dealing.mask(self.b))),)
+        return (dealing.backend.matmul(left, self.right(dealing.mask(self.b)), self.bits),)
 
     def right(self, words: Array) -> Array:
         """The words of B as [b_batch, k, n]."""

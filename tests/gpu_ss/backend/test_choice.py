@@ -54,7 +54,7 @@ class Broken(ReferenceBackend):
 
     name = "cpu"
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Any, b: Any, bits: int = 64) -> Any:
         raise RuntimeError("CUDA_ERROR_NO_BINARY_FOR_GPU")
 
 

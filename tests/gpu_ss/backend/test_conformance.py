@@ -93,6 +93,19 @@ def test_same_words_as_the_reference(name: str, operation: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)
+@pytest.mark.parametrize("bits", [1, 24, 32, 33, 40, 48, 53, 63, 64])
+def test_matmul_modulo_fewer_bits_and_by_a_factor(name: str, bits: int) -> None:
+    backend = open_backend(name)
+    rng = np.random.default_rng(bits)
+    a, b = (rng.integers(0, 2**64, shape, dtype=np.uint64) for shape in ((2, 3, 5, 6), (3, 6, 7)))
+    mask, factor = np.uint64(2**bits - 1), backend.factor(backend.asarray(b))
+    assert "words=<hidden>" in repr(factor)
+    for right in (backend.asarray(b), factor, factor):
+        got = backend.to_host(backend.matmul(backend.asarray(a), right, bits))
+        assert np.array_equal(got & mask, (a @ b) & mask)
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
 def test_matmul_takes_operands_that_are_not_contiguous(name: str) -> None:
     backend = open_backend(name)
     a, b = (np.random.default_rng(1).integers(0, 2**64, (2, 30, 20), dtype=np.uint64) for _ in range(2))
@@ -142,6 +155,8 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.from_planes(x, 64)),
         (ValueError, lambda: backend.from_planes(x.reshape(64, 1), 65)),
         (ValueError, lambda: backend.matmul(x, x)),
+        (ValueError, lambda: backend.matmul(x.reshape(8, 8), x.reshape(8, 8), 65)),
+        (TypeError, lambda: backend.matmul(x.reshape(8, 8), backend.factor(x.reshape(8, 8).view(np.int64)))),
         (ValueError, lambda: backend.matmul(x.reshape(8, 8), x.reshape(4, 16))),
         (ValueError, lambda: backend.matmul(x.reshape(2, 8, 4), x.reshape(4, 4, 4))),
         (TypeError, lambda: backend.matmul(x.reshape(8, 8), x.reshape(8, 8).view(np.float64))),

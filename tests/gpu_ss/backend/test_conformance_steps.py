@@ -67,16 +67,35 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for bits in WIDTHS
     ),
     *(("unpack_add", f"137x{b}", lambda words, b=b: (words(137), b, words(137))) for b in range(1, 65)),
-    ("unpack_add", "shape", lambda words: (words(24), 63, words(2, 3, 4))),
-    ("unpack_add", "threads", lambda words: (words(THREADED), 40, words(THREADED))),
     *(
-        ("pack_difference", f"{n}x{bits}", lambda words, n=n, bits=bits: (words(n), words(n), bits))
+        ("unpack_sum", f"{n}x{bits}",
+         lambda words, n=n, bits=bits: (words(-(-n * bits // 64) + n % 2), bits, words(n), words(n)))
         for n in SIZES
         for bits in WIDTHS
     ),
-    *(("pack_difference", f"137x{b}", lambda words, b=b: (words(137), words(137), b)) for b in range(1, 65)),
-    ("pack_difference", "shape", lambda words: (words(2, 3, 4), words(2, 3, 4), 63)),
-    ("pack_difference", "threads", lambda words: (words(THREADED), words(THREADED), 40)),
+    *(("unpack_sum", f"137x{b}", lambda words, b=b: (words(137), b, words(137), words(137))) for b in range(1, 65)),
+    ("unpack_sum", "threads", lambda words: (words(THREADED), 40, words(THREADED), words(THREADED))),
+    ("unpack_add", "shape", lambda words: (words(24), 63, words(2, 3, 4))),
+    ("unpack_add", "threads", lambda words: (words(THREADED), 40, words(THREADED))),
+    *(
+        (op, f"{n}x{bits}", lambda words, n=n, bits=bits: (words(n), words(n), bits))
+        for op in ("pack_difference", "pack_sum")
+        for n in SIZES
+        for bits in WIDTHS
+    ),
+    *(
+        (op, f"137x{b}", lambda words, b=b: (words(137), words(137), b))
+        for op in ("pack_difference", "pack_sum")
+        for b in range(1, 65)
+    ),
+    *(
+        (op, "shape", lambda words: (words(2, 3, 4), words(2, 3, 4), 63))
+        for op in ("pack_difference", "pack_sum")
+    ),
+    *(
+        (op, "threads", lambda words: (words(THREADED), words(THREADED), 40))
+        for op in ("pack_difference", "pack_sum")
+    ),
     *(("unwrap", f"{n}", lambda words, n=n: _unwrap(words, n, 43, 12)) for n in EVERY_SIZE),
     *(
         ("unwrap", f"{bits} {shift}", lambda words, bits=bits, shift=shift: _unwrap(words, 137, bits, shift))
@@ -166,6 +185,10 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.unpack_add(x, 0, x)),
         (ValueError, lambda: backend.pack_difference(x, short, 8)),
         (ValueError, lambda: backend.pack_difference(x, x, 65)),
+        (ValueError, lambda: backend.pack_sum(x, short, 8)),
+        (ValueError, lambda: backend.pack_sum(x, x, 0)),
+        (ValueError, lambda: backend.unpack_sum(short, 64, x, x)),
+        (ValueError, lambda: backend.unpack_sum(x, 64, x, short)),
         (TypeError, lambda: backend.pack_difference(x, x.view(np.int64), 8)),
         (ValueError, lambda: backend.unwrap(x, plane, plane, short, 40, 12)),
         (ValueError, lambda: backend.unwrap(x, plane, planes, x, 40, 12)),

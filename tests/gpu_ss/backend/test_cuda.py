@@ -9,22 +9,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from gpu_ss.backend import BackendError, cuda, product, source
+from gpu_ss.backend import BackendError, source
 from gpu_ss.backend.cuda import NVRTC_OPTIONS, CudaBackend
-from gpu_ss.backend.signatures import KERNELS
+from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS
 from tests.support import fake_cuda, fake_cupy
-from tests.support.backends import CUDA, open_backend
 
-UNITS = sorted({kernel.unit for kernel in KERNELS.values()})
+EVERY_KERNEL = KERNELS | CUDA_KERNELS
+UNITS = sorted({kernel.unit for kernel in EVERY_KERNEL.values()})
 ARCHITECTURES = ["sm_80", "sm_90", "sm_100"]
 PROPERTIES = re.compile(
     r"Function properties for (\w+)\n\D*(\d+) bytes stack frame, (\d+) bytes spill stores"
+    r".*\n.*Used (\d+) registers(?:.* (\d+) bytes smem)?"
 )
-
-COMPILED_ON_CUDA = ["cuda-fake", CUDA]
+REGISTERS, SHARED = 65536, 99 << 10  # of a multiprocessor, and what a block may ask for, from sm_80 on
 
 
 # The text
@@ -59,10 +58,12 @@ def test_kernels_compile_without_spills(
 ) -> None:
     compiler = nvcc if shutil.which("nvcc") else nvrtc
     report = PROPERTIES.findall(compiler(unit, architecture, tmp_path))
-    for kernel, stack, spill in report:
-        record_property(f"{kernel} {architecture}", f"stack {stack} B")
-        assert (stack, spill) == ("0", "0"), kernel
-    assert {kernel for kernel, _, _ in report} == {k for k, entry in KERNELS.items() if entry.unit == unit}
+    for kernel, stack, spill, registers, static in report:
+        record_property(f"{kernel} {architecture}", f"{registers} registers")
+        assert (stack, spill, static) == ("0", "0", ""), kernel
+        assert int(registers) * EVERY_KERNEL[kernel].block <= REGISTERS, kernel
+        assert EVERY_KERNEL[kernel].shared <= SHARED, kernel
+    assert {found[0] for found in report} == {k for k, entry in EVERY_KERNEL.items() if entry.unit == unit}
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -74,7 +75,7 @@ def test_text_is_self_contained_and_as_the_table_says(unit: str) -> None:
         name: "".join(p.code for p in parameters)
         for name, parameters in fake_cuda.kernel_parameters(text).items()
     }
-    assert declared == {name: kernel.codes for name, kernel in KERNELS.items() if kernel.unit == unit}
+    assert declared == {name: kernel.codes for name, kernel in EVERY_KERNEL.items() if kernel.unit == unit}
 
 
 def test_every_cuda_file_is_in_the_table() -> None:
@@ -90,41 +91,9 @@ def test_cpu_matmul_has_the_signature_of_the_cuda_one() -> None:
 # The host code
 
 
-@pytest.mark.parametrize("name", COMPILED_ON_CUDA)
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [((9, 70), (70, 11)), ((3, 9, 1100), (1100, 11)), ((3, 9, 7), (3, 7, 5)), ((9, 1025), (3, 1025, 5))],
-)
-def test_float_products(
-    name: str, a: tuple[int, ...], b: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backend = open_backend(name)
-    monkeypatch.setattr(cuda, "_FLOAT64_FROM", 0)
-    used = []
-    original = product.float_product
-    monkeypatch.setattr(product, "float_product", lambda *args: used.append(1) or original(*args))
-    rng = np.random.default_rng(4)
-    x, y = (rng.integers(0, 2**64, shape, dtype=np.uint64) for shape in (a, b))
-    got = backend.to_host(backend.matmul(backend.asarray(x), backend.asarray(y)))
-    assert np.array_equal(got, x @ y)
-    assert used or name == "cuda"  # consumer cards do not use float64
-
-
-def test_float_products_are_left_alone_where_they_are_inexact(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_cupy.installed():
-        backend = CudaBackend()
-    monkeypatch.setattr(cuda, "_FLOAT64_FROM", 0)
-    original = product.float_product
-    monkeypatch.setattr(product, "float_product", lambda *args: original(*args) + np.uint64(1))
-    x = np.arange(12, dtype=np.uint64)
-    a, b = x.reshape(3, 4), x.reshape(4, 3)
-    got = backend.to_host(backend.matmul(backend.asarray(a), backend.asarray(b)))
-    assert np.array_equal(got, a @ b)
-
-
 def test_missing_device_and_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_cupy.installed(), pytest.raises(BackendError, match="no CUDA device 1"):
-        CudaBackend(1)
+    with fake_cupy.installed(), pytest.raises(BackendError, match="no CUDA device 2"):
+        CudaBackend(2)
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BackendError, match="pip install"):
         CudaBackend()
