@@ -139,6 +139,32 @@ def model(
 
 
 @app.command()
+def prepare(
+    backend: options.Backend = "cpu",
+    server_backend: options.ServerBackend = None,
+    model: options.Model = None,
+    hidden: options.Hidden = 768,
+    heads: options.Heads = 12,
+    ffn: options.Ffn = 3072,
+    layers: options.Layers = 12,
+    seq: options.Seq = 128,
+    batch: options.Batch = 1,
+    vocab: options.Vocab = 30522,
+    queries: Annotated[int, typer.Option(min=2, help="How many queries to prepare.")] = 2,
+    network: options.Network = "none",
+    out: options.Out = None,
+) -> None:
+    """What two parties alone make ahead of queries, and put into stores: time, bytes, and each party's peak memory.
+
+    Random weights of BERT-base's size by default; takes minutes for each query. The first query also makes what a
+    session makes once: `first_peak_memory_bytes` beside `peak_memory_bytes` shows whether more queries need more.
+    """
+    setting = chosen_setting(backend, server_backend, "two-party", network)
+    sizes = Sizes(hidden, heads, ffn, layers, seq, batch, vocab, model)
+    emit(run.prepare_rows(setting, sizes, queries - 1), out)
+
+
+@app.command()
 def kernels(
     backend: options.Backend = "cpu",
     only: options.Only = None,

@@ -34,6 +34,8 @@ class Job(ABC):
     shape: Sequence[int]
     ring_bits: int | None = None
     frac_bits: int | None = None
+    #: Whether it makes correlations that no run of it takes.
+    ahead = False
     #: Those of the session, before anything is planned.
     terms: Terms = PRIVATE
 
@@ -59,6 +61,10 @@ class Job(ABC):
     def planned(self, rank: int, run: Callable[[Party], Any], first: int = 0) -> Plan:
         """The plan of `run` under this session's terms."""
         return make_plan(rank, run, first, self.terms.economy, self.terms.traffic)
+
+    def prepare(self, party: Party, plan: Plan) -> None:
+        """The offline part of a run: fetch, work out or make together what `plan` takes."""
+        party.provider.prepare(plan.specs)
 
     @abstractmethod
     def run(self, party: Party) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from bench.job import Job
@@ -56,7 +56,20 @@ def model_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
     """The row of a whole model."""
     from bench.model import ModelJob
 
+    yield from _of_model(ModelJob, setting, sizes, repeats)
+
+
+def prepare_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
+    """The row of preparing queries to a whole model."""
+    from bench.prepare import PrepareJob
+
+    yield from _of_model(PrepareJob, setting, sizes, repeats)
+
+
+def _of_model(
+    make: Callable[[str, int, int], Job], setting: Setting, sizes: Sizes, repeats: int
+) -> Iterator[Row]:
     with model_folder(sizes) as folder:
-        job = ModelJob(str(folder), sizes.seq, sizes.batch)
+        job = make(str(folder), sizes.seq, sizes.batch)
         with running(setting) as bench:
             yield bench.measure(job, repeats)

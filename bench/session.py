@@ -74,7 +74,12 @@ class Run:
     @property
     def extra(self) -> dict[str, Any]:
         """Of the first run, which also makes what a session makes once."""
-        return {"first_offline_s": self.offline_s, "first_offline_bytes": self.offline_bytes}
+        return {
+            "first_offline_s": self.offline_s,
+            "first_offline_bytes": self.offline_bytes,
+            "first_peak_memory_bytes_rank0": self.mine.peak_memory,
+            "first_peak_memory_bytes_rank1": self.theirs.peak_memory,
+        }
 
 
 class Bench:
@@ -98,7 +103,7 @@ class Bench:
         runs = [self._run(job)[0] for _ in range(repeats)]
         row = job.decorate(self._row(job, runs, errors))
         extra = {"setup_bytes": _both_ways(setup)}
-        if self._setting.terms.extension is not None and job.plan(0).specs:
+        if self._setting.terms.extension is not None and (job.plan(0).specs or job.ahead):
             extra |= first.extra
         return replace(row, setup_s=setup_s, extra=row.extra | extra)
 

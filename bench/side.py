@@ -9,7 +9,6 @@ from typing import Any
 from bench.job import Job
 from bench.rows import forget_peak, peak_memory
 from gpu_ss.party import Party
-from gpu_ss.plan import Plan
 from transformer.terms import Terms
 
 
@@ -40,7 +39,7 @@ class Side:
         self._meet()
         start = time.perf_counter()
         with self.party.channel.traffic.phase("setup"):
-            self._prepare(plan)
+            self.party.provider.prepare(plan.specs)
             job.set_up(self.party)
             self._meet()
         seconds = time.perf_counter() - start
@@ -55,7 +54,7 @@ class Side:
         self._meet()
         start, cpu = time.perf_counter(), time.process_time()
         with channel.traffic.phase("offline"):
-            self._prepare(plan)
+            job.prepare(self.party, plan)
             self.party.backend.synchronize()
             self._meet()
         middle = time.perf_counter()
@@ -65,10 +64,6 @@ class Side:
         end, spent = time.perf_counter(), time.process_time() - cpu
         self._peak = max(self._peak, peak_memory())
         return Times(middle - start, end - middle, spent, self._peak), result
-
-    def _prepare(self, plan: Plan) -> None:
-        """Fetch (server), work out (client) or make together what the run needs."""
-        self.party.provider.prepare(plan.specs)
 
     def _meet(self) -> None:
         with self.party.channel.traffic.phase("meeting"):

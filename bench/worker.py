@@ -11,6 +11,7 @@ import bench.he
 import bench.layer
 import bench.model
 import bench.ot
+import bench.prepare
 import bench.protocols  # noqa: F401 - the jobs register themselves
 from bench.job import Job
 from bench.session import MATERIAL_LIMIT, SETTINGS, dealer_opener, emulated

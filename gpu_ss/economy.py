@@ -7,7 +7,7 @@ times what a dealer's cost. Both parties must have the same economy; it belongs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FIELD_LEAST = 2048  # a quarter of the places of a ciphertext
 OT_BITS = 0.41  # of silent OT, for one correlated OT
@@ -17,6 +17,7 @@ OT_BITS = 0.41  # of silent OT, for one correlated OT
 class Economy:
     """group, last_group: how many values of a row are compared with each other at once (`functions.maximum`).
     alone: whether correlations are made by the two parties, so that the bits of monomials count in full.
+    byte_ns, round_ns: what the network takes for a byte and for a round.
     """
 
     name: str
@@ -25,6 +26,10 @@ class Economy:
     alone: bool
     byte_ns: float = 8.0  # 1 Gbit/s
     round_ns: float = 3e5
+
+    def on(self, bandwidth_bit_s: float, rtt_s: float) -> Economy:
+        """The same on another network."""
+        return replace(self, byte_ns=8e9 / bandwidth_bit_s, round_ns=rtt_s * 1e9)
 
     def in_fields(self, n: int) -> bool:
         """Whether n products at once are made modulo a prime: cheap for a whole ciphertext, dear for a few."""

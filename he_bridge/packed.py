@@ -35,7 +35,7 @@ from he_bridge.evaluation import Evaluator, Owner, Task, reply_spans, spans
 from he_bridge.linear import Layer, signed_integers
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
-from he_bridge.params import ParameterSet, check
+from he_bridge.params import ParameterSet, check, largest_magnitude
 from net import Channel
 
 #: What a byte on the wire costs in nanoseconds when a layout is chosen: 25 Mbit/s, an uplink.
@@ -43,7 +43,7 @@ BYTE_NS = 320.0
 
 
 class PackedWeights:
-    """A weight matrix [K, n] of signed integers at the server: 8 bytes for each, on its backend.
+    """A weight matrix [K, n] of signed integers at the server: 2 bytes for each if they are small, on its backend.
 
     The digest is keyed, so it confirms no guess of the weights; give the same 1 to 64 secret bytes to have the same
     digest again. diagonals: so many square blocks at the right end have nothing but a diagonal, which both parties
@@ -66,7 +66,7 @@ class PackedWeights:
             )
         _check_diagonals(integers, diagonals)
         self.layer = Layer.of(integers, digest_key, diagonals)
-        self.words = backend.asarray(integers.view(np.uint64))
+        self.integers = backend.asarray(_narrowest(integers))
         self.params = params
         self._squares = (integers.astype(np.float64) ** 2).sum(axis=0)
         self._margins: dict[tuple[int, float], PackedMargins] = {}
@@ -156,10 +156,19 @@ class PackedServer:
         for start, stop, layout in every:
 
             def operand(product: int, groups: slice, tiles: slice, layout: Layout = layout) -> Array:
-                return layout.weights(backend, weights.words, product, groups, tiles)
+                return layout.weights(backend, weights.integers, product, groups, tiles)
 
             out[start:stop] = self._end.answer(Task(layout, layer.digest, bits), operand, step)[0]
         return out
+
+
+def _narrowest(integers: NDArray[np.int64]) -> NDArray[Any]:
+    """The same numbers in the smallest type that holds all of them."""
+    bound = largest_magnitude(integers)
+    kind = next(
+        kind for kind in (np.int16, np.int32, np.int64) if bound <= np.iinfo(kind).max or kind is np.int64
+    )
+    return np.ascontiguousarray(integers, kind)
 
 
 def _check_diagonals(weights: NDArray[Any], diagonals: int) -> None:

@@ -186,7 +186,10 @@ class Layout:
         return backend.xp.concatenate([words[:, turn:], np.uint64(0) - words[:, :turn]], axis=1)
 
     def weights(self, backend: Backend, w: Array, product: int, groups: slice, tiles: slice) -> Array:
-        """Words [groups * tiles, terms], tiles of one group side by side, for w [K, n] of that product."""
+        """Words [groups * tiles, terms], tiles of one group side by side, for w [K, n] of that product.
+
+        w: words, or signed integers of any size.
+        """
         k, c = self.tile, self.columns
         tile_count, group_count = tiles.stop - tiles.start, groups.stop - groups.start
         part = w[tiles.start * k : tiles.stop * k, groups.start * c : groups.stop * c]

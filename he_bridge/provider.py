@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.economy import ALONE
+from gpu_ss.economy import ALONE, Economy
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Direct, DirectAffine, DirectMatmul
@@ -151,10 +151,11 @@ def two_party(
     inner: Provider,
     engine: Engine = "native",
     direct: bool = False,
+    economy: Economy = ALONE,
 ) -> Provider:
     """The same without a dealer: what is not a product of masks comes from oblivious transfer."""
     bits = OtMaker(rank, backend, silent_pair(rank, backend, channel), OT_BITS)
-    return MadeProvider(backend, inner, [bits, _products(rank, backend, channel, engine, direct)], ALONE)
+    return MadeProvider(backend, inner, [bits, _products(rank, backend, channel, engine, direct)], economy)
 
 
 def _products(rank: int, backend: Backend, channel: Channel, engine: Engine, direct: bool) -> ProductMaker:

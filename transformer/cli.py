@@ -78,6 +78,12 @@ Engine = Annotated[
     str | None,
     typer.Option(help="Who multiplies by weights under encryption: native, or tenseal (slow; small models)."),
 ]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help="What the link is like, to choose between rounds and bytes: lan, lan10, wan, wan80 or MBIT_S,RTT_MS."
+    ),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Store = Annotated[Path | None, typer.Option(help="Folder for correlations prepared ahead of queries.")]
@@ -120,6 +126,7 @@ def demo(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    network: Network = None,
     pad_to: PadTo = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -127,7 +134,9 @@ def demo(
     """Run client and server on this machine, on real text, and compare with the clear-text model."""
     from transformer.demo import run_demo
 
-    result = run_demo(model, text, task, backend, trust, weights, products, linear, engine, pad_to, quiet)
+    result = run_demo(
+        model, text, task, backend, trust, weights, products, linear, engine, network, pad_to, quiet
+    )
     result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
@@ -183,6 +192,7 @@ def serve(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    network: Network = None,
     backend: BackendName = None,
     store: Store = None,
     store_limit_mb: StoreLimit = None,
@@ -264,6 +274,7 @@ def plan(
     products: Products = None,
     linear: Linear = None,
     engine: Engine = None,
+    network: Network = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
@@ -290,7 +301,9 @@ def _plan_table(name: str, found: Any) -> Table:
     offline = ", ".join(f"{name} {megabytes(size)}" for name, size in ways.items() if size)
     caption = (
         f"{summary['rounds']} online rounds; set-up {megabytes(summary['setup_bytes'])} once per session; "
-        f"offline per query: {offline or 'nothing'}"
+        f"offline per query: {offline or 'nothing'}. On the network {summary['network']} these take about "
+        f"{summary['network_online_s']} s online, {summary['network_offline_s']} s before; large comparisons are "
+        f"made on {'the own shares' if summary['shares_compared'] else 'masked values'}"
     )
     tokens = f"batch {summary['batch']} x {summary['length']} tokens"
     shape = f"{tokens}, trust {summary['trust']}, {summary['weights']} weights"

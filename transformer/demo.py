@@ -37,6 +37,7 @@ def run_demo(
     products: str | None,
     linear: str | None,
     engine: str | None,
+    network: str | None,
     pad_to: int | None,
     quiet: bool,
 ) -> Result:
@@ -52,6 +53,7 @@ def run_demo(
         "products": products,
         "linear": linear,
         "engine": engine,
+        "network": network,
     }
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
@@ -77,7 +79,7 @@ def usual_trust(backend: str, products: str | None) -> TrustMode:
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
     argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
-    for name in ("model", "task", "trust", "weights", "products", "linear", "engine"):
+    for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "network"):
         argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
     dealt = chosen["trust"] == "dealer"
     if not dealt:

@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpu_ss.plan import Plan
+from gpu_ss.provider.specs.transfers import DigitTransfers
+from gpu_ss.ring import word_count
 from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges, Task
 from transformer.errors import InputError
@@ -60,11 +62,14 @@ class InferencePlan:
 
     @cached_property
     def held_bytes(self) -> int:
-        """Memory that the query's correlations take at each party until they are used; a dealer's are streamed."""
+        """Memory that the query's correlations take at each party until they are used; a dealer's are streamed.
+
+        They are kept packed, at most one set more is being made (`OtMaker`). Into a store they go at once.
+        """
         if self.terms.trust == "dealer":
             return 0
         made = (spec for spec in self.query.specs if not spec.is_mask)
-        return 8 * sum(out.size for spec in made for out in spec.outputs())
+        return 8 * sum(word_count(out.size, out.bits) for spec in made for out in spec.outputs())
 
     @property
     def made_bytes(self) -> dict[str, int]:
@@ -86,7 +91,14 @@ class InferencePlan:
             "encryption_bytes": made["he"],
             "transfer_bytes": made["ot"],
             "setup_bytes": sum(self.setup.sent),
+            "network_online_s": self.network_s(self.query.rounds, client + server),
+            "network_offline_s": self.network_s(0, made["he"] + made["ot"]),
+            "shares_compared": any(isinstance(spec, DigitTransfers) for spec in self.query.specs),
         }
+
+    def network_s(self, rounds: int, size: int) -> float:
+        """Seconds that rounds and bytes take on the network of the terms, one after the other."""
+        return round(self.terms.economy.nanoseconds(rounds, size) / 1e9, 3)
 
 
 @dataclass(frozen=True)

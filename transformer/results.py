@@ -111,6 +111,7 @@ class Result:
             "products": self.terms.products,
             "linear": self.terms.linear,
             "engine": self.terms.engine,
+            "network": self.terms.network,
             "trust": self.terms.trust,
             "stored": report.stored,
             "backend": self.backend,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gpu_ss.provider.store import Store
 from net import KeyPair, PublicKey, ZmqSettings, load_authorised, load_keys, load_public
 from transformer.errors import ModelError
-from transformer.terms import Engine, LinearMode, ProductsMode, Terms, TrustMode, WeightsMode
+from transformer.terms import Engine, LinearMode, Network, ProductsMode, Terms, TrustMode, WeightsMode
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
 
@@ -32,10 +32,11 @@ class Settings(BaseModel):
     connect tcp://HOST:PORT, for the one who listens e.g. tcp://*:5701. allow: .pub files or folders of the
     clients a server accepts (default: client.pub of `keys`). model: folder or hub name (default: the demo
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
-    offline or direct; engine: native or tenseal; see terms.py. recv_timeout_s: how long to wait for a sign of
-    life of a peer that neither speaks nor hangs up. material_limit_mb: how much of a query's correlations the
-    server keeps in memory before it starts, with a dealer; memory_limit_mb: how large they may be without one, else
-    the query is refused. store: folder for correlations prepared ahead of queries (default:
+    offline or direct; engine: native or tenseal; network: lan, wan or MBIT_S,RTT_MS; see terms.py.
+    recv_timeout_s: how long to wait for a sign of life of a peer that neither speaks nor hangs up.
+    material_limit_mb: how much of a query's correlations the server keeps in memory before it starts, with a
+    dealer; memory_limit_mb: how large they may be without one, else the query is refused. store: folder for
+    correlations prepared ahead of queries (default:
     none are); store_limit_mb: how much of the disk they may take, of all peers together.
     """
 
@@ -52,6 +53,7 @@ class Settings(BaseModel):
     products: ProductsMode | None = None
     linear: LinearMode = "offline"
     engine: Engine = "native"
+    network: Network = "lan"
     backend: Backend = "auto"
     threads: int | None = Field(default=None, ge=1)
     connect_timeout_s: float = Field(default=30.0, gt=0)
@@ -71,6 +73,7 @@ class Settings(BaseModel):
             products=products,
             linear=self.linear,
             engine=self.engine,
+            network=self.network,
         )
 
     @model_validator(mode="after")

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from math import isinf
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gpu_ss.economy import ALONE, DEALT, Economy
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Traffic
 from gpu_ss.session import Extension
+from net import Link
 
 TrustMode = Literal["dealer", "two-party"]
 WeightsMode = Literal["private", "released-table", "public"]
 ProductsMode = Literal["dealer", "he"]
 LinearMode = Literal["offline", "direct"]
 Engine = Literal["native", "tenseal"]
+
+
+def _known_network(text: str) -> str:
+    if isinf(Link.parse(text).bandwidth_bit_s):
+        raise ValueError(f"network {text!r} has no bandwidth to reckon with")
+    return text
+
+
+#: A preset's name or MBIT_S,RTT_MS, see `net.Link`.
+Network = Annotated[str, Field(max_length=40), AfterValidator(_known_network)]
 
 TABLE = "embedding"  # the tensor that `released-table` gives away
 
@@ -38,6 +50,8 @@ class Terms(BaseModel):
     made before but keys, so a single query without a time window ahead waits less in all.
     engine: who multiplies by weights, with products by `he` and linear `offline`: `native`, this project's own
     ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
+    network: what the parties' link is like, by which protocols choose between fewer rounds and fewer bytes: `lan`
+    (1 Gbit/s, 0.3 ms), `lan10`, `wan` (100 Mbit/s, 40 ms), `wan80`, or MBIT_S,RTT_MS. It changes no result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +61,7 @@ class Terms(BaseModel):
     products: ProductsMode = "dealer"
     linear: LinearMode = "offline"
     engine: Engine = "native"
+    network: Network = "lan"
 
     @model_validator(mode="after")
     def _consistent(self) -> Terms:
@@ -97,7 +112,8 @@ class Terms(BaseModel):
         from he_bridge.provider import two_party, with_products
 
         chosen = two_party if self.trust == "two-party" else with_products
-        return partial(chosen, engine=self.engine, direct=self.linear == "direct")
+        built = partial(chosen, engine=self.engine, direct=self.linear == "direct")
+        return partial(built, economy=self.economy) if self.trust == "two-party" else built
 
     @property
     def traffic(self) -> Traffic | None:
@@ -111,7 +127,12 @@ class Terms(BaseModel):
     @property
     def economy(self) -> Economy:
         """What correlations cost under these terms."""
-        return ALONE if self.trust == "two-party" else DEALT
+        return (ALONE if self.trust == "two-party" else DEALT).on(self.link.bandwidth_bit_s, self.link.rtt_s)
+
+    @property
+    def link(self) -> Link:
+        """The network."""
+        return Link.parse(self.network)
 
     def released(self, name: str) -> bool:
         """Whether the server gives this tensor to the client."""

@@ -137,6 +137,16 @@ class StepKernels(Launcher):
             self._launch("exp_finish", n, opened, d, shares, out, look_bits)
         return out
 
+    def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
+        self._check_operands(x=x, unit=unit, table=table)
+        count = table.size // WORD
+        _require(count in (1, 2, 4), f"tables have 64, 128 or 256 entries, not {table.size}")
+        _check_shapes(x=(x, (x.size,)), unit=(unit, (count, x.size)), table=(table, (count * WORD,)))
+        out = self.empty(x.size)
+        if x.size:
+            self._launch("table_sums", x.size, x, unit, table, out, count)
+        return out
+
 
 def _require(condition: bool, complaint: str) -> None:
     if not condition:

@@ -138,3 +138,10 @@ class Operations(ABC):
         E = K (opened - 2^(look_bits - 2)) - K mu, plus the third when the top bit of `opened` is 0 (the mask
         wrapped); g E = d E + (1 - 2 d) rho E.
         """
+
+    @abstractmethod
+    def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
+        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128 or 256.
+
+        x [n]: opened numbers. unit [size / 64, n]: bit j of element e is bit j % 64 of unit[j / 64, e].
+        """

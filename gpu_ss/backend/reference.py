@@ -110,6 +110,7 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
     piecewise = staticmethod(reference_steps.piecewise)
     exp_lookup = staticmethod(reference_steps.exp_lookup)
     exp_finish = staticmethod(reference_steps.exp_finish)
+    table_sums = staticmethod(reference_steps.table_sums)
 
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
         self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)

@@ -140,3 +140,12 @@ def row_scale(x: Words, mask: Words, y: Words, b: Words, products: Words, lead: 
     """See Operations.row_scale."""
     share: Words = x * ((y & lead) - b)[:, None] - mask * y[:, None] + products
     return share
+
+
+def table_sums(x: Words, unit: Words, table: Words) -> Words:
+    """See Operations.table_sums."""
+    total = np.zeros_like(x)
+    for j in range(table.size):
+        bit = unit[j // 64] >> np.uint64(j % 64) & np.uint64(1)
+        total += bit * table[((x - np.uint64(j)) & np.uint64(table.size - 1)).astype(np.int64)]
+    return total

@@ -1,4 +1,6 @@
-"""Activations as piecewise cubics (quadratics for two parties alone) with exact tails: GeLU, tanh, and ReLU.
+"""Activations as piecewise cubics with exact tails: GeLU, tanh, and ReLU.
+
+Two parties alone take lines for many elements of GeLU (`protocols.lines`), else quadratics.
 
 x is read with FRAC = 12 fractional bits. Where a function behaves like x, that part is kept apart at x's own
 scale, so large inputs pass exactly; the fitted remainder is small, scaled high, and truncated at the end.
@@ -9,10 +11,12 @@ from __future__ import annotations
 from gpu_ss.cost import FREE, Cost, opening
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import RingMismatch
-from gpu_ss.functions.tables import QUADRATIC, table
+from gpu_ss.functions.tables import LINES, QUADRATIC, line_table, table
 from gpu_ss.party import Party, Round, Steps, protocol, together
 from gpu_ss.protocols.compare import alone_is_cheaper, at_least, effective, shape_for, tree_cost
 from gpu_ss.protocols.io import open_masked
+from gpu_ss.protocols.lines import LineTable, lines_are_cheaper
+from gpu_ss.protocols.lines import evaluate as evaluate_lines
 from gpu_ss.protocols.millionaire import relu_alone
 from gpu_ss.protocols.piecewise import PiecewiseTable, evaluate
 from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
@@ -83,6 +87,9 @@ def activation(
     """
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
     x = yield from truncate.steps(party, x, x.frac_bits - FRAC, read)
+    bits = min(read.bits, compare_bits or read.bits)
+    if name in LINES and lines_are_cheaper(party, x.size, line_table(name), bits):
+        return (yield from _by_lines(party, x, line_table(name), bits, out_ring, out_frac))
     chosen = activation_table(name, party.economy)
     width = _value_bits(chosen)
     if read.bits < width:
@@ -98,6 +105,17 @@ def activation(
     return pair[0] + pair[1]
 
 
+def _by_lines(
+    party: Party, x: AShare, lines: LineTable, bits: int, ring: Ring, frac_bits: int
+) -> Steps[AShare]:
+    """The same for many elements where the parties make the correlations."""
+    bits = max(bits, lines.least_bits)
+    if x.ring.bits < bits:
+        x = yield from extend.steps(party, x, Ring(bits))
+    value = yield from evaluate_lines.steps(party, x.narrowed(Ring(bits)), lines)
+    return (yield from _widened(party, value, ring, frac_bits))
+
+
 def _widened(party: Party, line: AShare, ring: Ring, frac_bits: int) -> Steps[AShare]:
     """The linear part at the result's scale: multiplying by 2^k adds k bits to the ring for free."""
     lifted = line.lifted(frac_bits)
@@ -109,12 +127,12 @@ def _widened(party: Party, line: AShare, ring: Ring, frac_bits: int) -> Steps[AS
 
 
 def gelu(party: Party, x: AShare) -> AShare:
-    """x * Phi(x) with the exact normal distribution (erf form). Max error 3.1e-4 (alone 4.2e-4) and 2^-12."""
+    """x * Phi(x) with the exact normal distribution (erf form). Max error 3.1e-4 (alone up to 4.2e-4) and 2^-12."""
     return activation(party, x, "gelu")
 
 
 def gelu_tanh(party: Party, x: AShare) -> AShare:
-    """GeLU in its tanh form (gelu_new, gelu_pytorch_tanh). Max error 3.4e-4 (alone 4.3e-4) + 2^-12."""
+    """GeLU in its tanh form (gelu_new, gelu_pytorch_tanh). Max error 3.4e-4 (alone up to 4.3e-4) + 2^-12."""
     return activation(party, x, "gelu_tanh")
 
 

@@ -25,15 +25,14 @@ import numpy as np
 from gpu_ss.cost import FREE, Cost, opening, telling
 from gpu_ss.economy import OT_BITS
 from gpu_ss.party import Item, Party, Round, Steps, protocol
+from gpu_ss.protocols.digits import FULL, WIDTH, Ask, messages
 from gpu_ss.provider.specs.bits import words_of
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordTransfers, pick
+from gpu_ss.provider.specs.transfers import BitTriples, CrossProducts, DigitTransfers, pick
 from gpu_ss.ring import WORD, Array, Ring, wire_bytes
 from gpu_ss.values import AShare, BShare
 
-WIDTH = 3
 MESSAGES = 1 << WIDTH
 ONE = np.uint64(1)
-FULL = ~np.uint64(0)
 
 
 def digits_of(bits: int) -> int:
@@ -51,8 +50,7 @@ def sign_cost(n: int, bits: int) -> Cost:
     cost = cost + Cost(offline=8 * 2 * count * words)
     while count > 1:
         groups = [(count // 2 - 1, 2), (1, 1)]
-        cost = cost + opening(*((k * (1 + m) * words, WORD) for k, m in groups if k))
-        cost = cost + Cost(offline=sum(8 * k * m * words for k, m in groups))
+        cost = cost + ands_cost(*((k * words, m) for k, m in groups if k))
         count = -(-count // 2)
     return cost
 
@@ -71,9 +69,7 @@ def negative(party: Party, x: AShare) -> Steps[BShare]:
 def carry(party: Party, own: Array, n: int) -> Steps[Array]:
     """The carry of rank 0's and rank 1's numbers with these bits [m, W]: a shared plane [1, W]."""
     less, equal = yield from _leaves(party, own, n)
-    while len(less) > 1:
-        less, equal = yield from _join(party, less, equal)
-    return less
+    return (yield from joined(party, less, equal))
 
 
 def _leaves(party: Party, own: Array, n: int) -> Steps[tuple[Array, Array]]:
@@ -106,16 +102,9 @@ def _tables(party: Party, digits: Array, shift: Array, made: Sequence[Array]) ->
     """Rank 0's masked messages [D, MESSAGES, 2, W]: entry j is for a digit b_k = j XOR shift."""
     xp, (count, _, words) = party.backend.xp, digits.shape
     pads, chosen = made[1].reshape(count, MESSAGES, 2, words), made[2].reshape(count, 1, 2, words)
-    rows = []
-    for j in range(MESSAGES):
-        less, equal = shift[:, 0] & np.uint64(0), shift[:, 0] | FULL
-        for k in range(WIDTH):  # from the lowest bit up
-            bit = shift[:, k] ^ FULL if j >> k & 1 else shift[:, k]
-            same = digits[:, k] ^ bit ^ FULL
-            less = (bit & (digits[:, k] ^ FULL)) | (same & less)
-            equal = equal & same
-        rows.append(xp.stack([less, equal], axis=1))
-    return xp.stack(rows, axis=1) ^ pads ^ chosen
+    mine, told = (xp.ascontiguousarray(x.transpose(1, 0, 2)).reshape(WIDTH, -1) for x in (digits, shift))
+    rows = messages(xp, told, ((Ask.LESS, mine), (Ask.EQUAL, mine)))
+    return rows.reshape(MESSAGES, 2, count, words).transpose(2, 0, 1, 3) ^ pads ^ chosen
 
 
 def _chosen(party: Party, told: Array, choice: Array, pad: Array) -> Array:
@@ -128,24 +117,49 @@ def _chosen(party: Party, told: Array, choice: Array, pad: Array) -> Array:
     return xp.ascontiguousarray(pick(tables, choice)) ^ pad
 
 
+def joined(party: Party, less: Array, equal: Array) -> Steps[Array]:
+    """The carry [1, W] of numbers from their digits' "less" and "equal" [D, W], low ones first: a binary tree.
+
+    The lowest digit's "equal" is not looked at.
+    """
+    while len(less) > 1:
+        less, equal = yield from _join(party, less, equal)
+    return less
+
+
 def _join(party: Party, less: Array, equal: Array) -> Steps[tuple[Array, Array]]:
     """Neighbouring digits become one: [ceil(D / 2), W] each. An odd one at the top goes up as it is."""
     xp, (count, words) = party.backend.xp, less.shape
     pairs = count // 2
     high, low = slice(1, 2 * pairs, 2), slice(0, 2 * pairs, 2)
     choice, lows = equal[high], xp.stack([less[low], equal[low]])
-    groups = [_And(party, choice[1:].reshape(-1), lows[:, 1:].reshape(2, -1))] if pairs > 1 else []
-    groups.append(_And(party, choice[0], lows[:1, 0]))  # the lowest pair's "equal" is not needed
-    opened = yield Round("less", tuple(group.item for group in groups))
-    found = [group.finish(words_) for group, words_ in zip(groups, opened, strict=True)]
+    groups = [(choice[1:].reshape(-1), lows[:, 1:].reshape(2, -1))] if pairs > 1 else []
+    groups.append((choice[0], lows[:1, 0]))  # the lowest pair's "equal" is not needed
+    found = yield from ands(party, groups)
     first = found[-1]
-    joined = less[high] ^ (xp.concatenate([first, found[0][0].reshape(-1, words)]) if pairs > 1 else first)
+    both = less[high] ^ (xp.concatenate([first, found[0][0].reshape(-1, words)]) if pairs > 1 else first)
     same = first & np.uint64(0)
     if pairs > 1:
         same = xp.concatenate([same, found[0][1].reshape(-1, words)])
     if count % 2:
-        joined, same = xp.concatenate([joined, less[-1:]]), xp.concatenate([same, equal[-1:]])
-    return joined, same
+        both, same = xp.concatenate([both, less[-1:]]), xp.concatenate([same, equal[-1:]])
+    return both, same
+
+
+def ands(party: Party, groups: Sequence[tuple[Array, Array]]) -> Steps[list[Array]]:
+    """choice AND payload_j of shared planes [V] and [m, V], for each pair of these: [m, V]. One round.
+
+    Opened: the operands under the uniform bits of fresh triples.
+    """
+    steps = [_And(party, *group) for group in groups]
+    opened = yield Round("less", tuple(step.item for step in steps))
+    return [step.finish(words) for step, words in zip(steps, opened, strict=True)]
+
+
+def ands_cost(*groups: tuple[int, int]) -> Cost:
+    """Cost of `ands` for groups of (words, payload)."""
+    cost = opening(*((words * (1 + m), WORD) for words, m in groups))
+    return cost + Cost(offline=sum(8 * words * m for words, m in groups))
 
 
 class _And:
@@ -168,33 +182,45 @@ class _And:
 
 def times_bit_cost(n: int, bits: int) -> Cost:
     """Cost of `times_bit`."""
-    return opening((words_of(n), WORD)) + opening((n, bits)) + Cost(offline=2 * wire_bytes(n, bits))
+    return opening((n, bits), (words_of(n), WORD)) + Cost(offline=2 * wire_bytes(n, bits))
 
 
 @protocol(cost=lambda b, x: times_bit_cost(x.size, x.ring.bits), paper="GIL99")
 def times_bit(party: Party, b: BShare, x: AShare) -> Steps[AShare]:
-    """b * x for single bits b, exact. Each party offers x_i (1 - 2 b_i) or 0 to the other, who chooses by its bit.
+    """b * x for single bits b, exact: b_0 x_0 + b_1 x_1, and each party's x_i (1 - 2 b_i) times the other's bit.
 
-    Seen: the other's choice under a uniform bit, and its offer under a pad.
+    Seen: the other's bit under a uniform bit, and its word less a uniform word (`cross_sum`).
     """
     n, ring = x.size, x.ring
-    made: Sequence[Array] = party.provider.take(WordTransfers(n, ring.bits)).arrays
-    rank, other = party.rank, 1 - party.rank
+    made: Sequence[Array] = party.provider.take(CrossProducts(n, ring.bits, 1)).arrays
     own, words = x.data.reshape(-1), words_of(n)
     bit = party.backend.plane_words(b.planes, n)[0]
-    asked = b.planes ^ made[rank]
+    hidden = own - ((own * bit) << ONE) - made[party.rank]
+    asked = b.planes ^ made[2 + party.rank]
     if n % WORD:  # what a plane holds past its last bit is not masked, so it stays here
         asked[:, -1] &= np.uint64((1 << n % WORD) - 1)
-    (both,) = yield Round("choose", (Item(asked, (1, words), WORD, xor=True),))
-    swap = party.backend.plane_words(both ^ asked, n)[0]  # what the other one asked
-    zero, one = made[2 + rank] - made[4 + rank]  # its pads less its share: see specs.transfers
-    apart = (one - zero) * swap
-    first, second = zero + apart, one - apart
-    offer = own - ((own * bit) << ONE) + first - second
-    (total,) = yield Round("choose", (Item(offer, (n,), ring.bits),))
-    theirs = total - offer
-    data = own * bit - first + made[4 + other] + theirs * bit
+    total, both = yield Round(
+        "choose", (Item(hidden, (n,), ring.bits), Item(asked, (1, words), WORD, xor=True))
+    )
+    data = own * bit + cross_sum(party, made, bit, total - hidden, asked, both ^ asked)
     return AShare(data.reshape(x.shape), ring, x.frac_bits)
+
+
+def cross_sum(
+    party: Party, made: Sequence[Array], number: Array, told: Array, asked: Array, theirs: Array
+) -> Array:
+    """Share of this party's own number times the other one's word, plus the same the other way round.
+
+    `made` are `CrossProducts` of k bits: words A and bits beta of each party. `told` is the other's word less
+    its A, `asked` and `theirs` are the bits d of the own number and of the other's, each XOR its beta. A bit of a
+    number times A is d A + (1 - 2 d) beta A, where who owns A knows d A.
+    """
+    rank, backend, n = party.rank, party.backend, int(number.size)
+    share = number * told + made[rank] * backend.from_planes(theirs, n)
+    for flips, products in ((asked, made[5 - rank]), (theirs, made[4 + rank])):
+        for flip, product in zip(backend.plane_words(flips, n), products, strict=True):
+            share = share + product - ((product * flip) << ONE)
+    return share
 
 
 def relu_alone(party: Party, x: AShare, compare_bits: int | None = None) -> Steps[AShare]:

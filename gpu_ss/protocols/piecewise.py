@@ -236,7 +236,7 @@ def _choose_alone(
 ) -> Steps[Evaluated]:
     """The same by OT (`millionaire.times_bit`): each step's polynomial is summed up first, so a bit costs one word.
 
-    Two rounds for one, and a third of the bytes that products of the bits with all powers would take.
+    A third of the bytes that products of the bits with all powers would take.
     """
     xp, n = party.backend.xp, x.size
     powers = _power_shares(party, window, window.spec.degree(0), ring)

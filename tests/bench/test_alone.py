@@ -9,10 +9,14 @@ from bench.layer import LayerJob
 from bench.ot import BASE_OTS, NAMES, BaseOtJob, CotJob
 from bench.rows import forget_peak, peak_memory
 from bench.setting import Setting
+from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.prg import Prg
+from gpu_ss.protocols.lines import evaluate
 from gpu_ss.provider.ot import parameters as lpn
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from gpu_ss.ring import Ring
+from gpu_ss.values import AShare
 from tests.bench.test_commands import COMPILED, LAYER, MODEL, TINY, bench
 from tests.support.backends import open_backend
 from tests.support.ot import CPU, both
@@ -37,6 +41,16 @@ def test_protocols() -> None:
     assert min(row["first_offline_bytes"] for row in (trunc, compare)) > 5e5, "the start of silent OT"
     assert compare["max_abs_error"] == 0
     assert matmul["offline_bytes"] > 1e6, "ciphertexts"
+
+
+def test_gelu_by_lines() -> None:
+    """Enough elements for lines, between two real processes."""
+    argv = ["--trust", "two-party", "--only", "gelu", "--elements", "3072", "--repeats", "1"]
+    (row,) = bench("protocols", *argv, "--backend", COMPILED)
+    read = AShare(np.zeros(3072, np.uint64), Ring(60), 12)
+    assert row["rounds"] == evaluate.cost(read, line_table("gelu")).rounds
+    assert row["max_abs_error"] < 2.4e-4 + 2 * 2**-12
+    assert row["offline_bytes"] < 79 * 3072 + 1e4
 
 
 def test_a_layer_with_weights_in_clear_at_the_server() -> None:

@@ -12,7 +12,7 @@ from gpu_ss.party import Party, Round
 from gpu_ss.plan import make_plan
 from gpu_ss.protocols import millionaire
 from gpu_ss.protocols.millionaire import negative, relu_alone, sign_bits, sign_rounds, times_bit
-from gpu_ss.provider.specs.transfers import WordTransfers
+from gpu_ss.provider.specs.transfers import CrossProducts
 from gpu_ss.ring import Ring
 from gpu_ss.simulate import Simulation, simulate
 from gpu_ss.values import BShare
@@ -128,7 +128,7 @@ def test_nothing_past_the_last_element_is_sent() -> None:
             return original(request)
 
         party.exchange = exchange  # type: ignore[method-assign]
-        party.provider.prepare([WordTransfers(n, 40)])
+        party.provider.prepare([CrossProducts(n, 40, 1)])
         return times_bit(party, bits, words_share(party, words(40, n), Ring(40), 0))
 
     simulate(run, extend=alone)

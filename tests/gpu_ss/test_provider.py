@@ -37,7 +37,8 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
-from gpu_ss.provider.specs.tables import ExpLookup, power_table
+from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors, power_table
+from gpu_ss.provider.specs.transfers import CrossProducts
 from gpu_ss.provider.wire import decode_specs, encode_specs
 from net import memory_pair
 
@@ -78,6 +79,8 @@ DERIVED: list[Correlation] = [
     BitProducts(6, 4, VIEW, 2, 64, 1),
     BitProducts(6, 4, MaskView(0, N, 64, 64), 3, 48),
     ExpLookup(MaskView(8, N, 30, 30), 7, 9, 12, 20, 14, 64),
+    UnitVectors(N, 5),
+    CrossProducts(N, 20, 3),
 ]
 
 
@@ -191,6 +194,26 @@ def test_exponential_look_up(dealt: Any) -> None:
     top = (mu >> np.uint64(19)) << np.uint64(20)
     expected = np.stack([k, -k * mu, k * top])
     assert np.array_equal(value(dealt, spec, 1), np.concatenate([expected, expected * rho]))
+
+
+def test_unit_vectors(dealt: Any) -> None:
+    r, planes = value(dealt, DERIVED[17], 0), value(dealt, DERIVED[17], 1)
+    assert np.array_equal(np.stack([plane_bits(p, N) for p in planes]), r == np.arange(32)[:, None])
+
+
+def test_words_times_bits_of_the_other_party(dealt: Any) -> None:
+    left, right, specs = dealt
+    number = specs.index(DERIVED[18])
+    assert [a is None for a in left[number]] == [False, True, False, True, False, False]
+    assert [a is None for a in right[number]] == [True, False, True, False, False, False]
+    words = [value(dealt, DERIVED[18], k) for k in (0, 1)]
+    bits = [
+        np.stack([plane_bits(p, N) << np.uint64(k) for k, p in enumerate(party[number][2 + rank])])
+        for rank, party in enumerate((left, right))
+    ]
+    for owner in (0, 1):
+        expected = bits[1 - owner] * words[owner] & np.uint64(2**20 - 1)
+        assert np.array_equal(value(dealt, DERIVED[18], 4 + owner), expected)
 
 
 def test_mask_views() -> None:

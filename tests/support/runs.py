@@ -14,12 +14,14 @@ from gpu_ss.functions.inverse import rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.softmax import softmax
+from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.fields import from_field, open_elements, row_square_sums, times_rows, to_field
 from gpu_ss.protocols.io import private
+from gpu_ss.protocols.lines import evaluate as evaluate_lines
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.power import exp2
 from gpu_ss.protocols.select import b2a, inject
@@ -66,6 +68,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "inject": lambda p, x: inject(p, bit_share(p, x > 0), secret(p, x)),
     "relu": lambda p, x: relu(p, secret(p, x)),
     "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
+    "gelu by lines": lambda p, x: evaluate_lines(p, secret(p, x / 2**20, Ring(24), 12), line_table("gelu")),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),

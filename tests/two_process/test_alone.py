@@ -21,8 +21,8 @@ TEXTS = ("the cat sat on the mat .", "a dog ran")
 
 @pytest.fixture(scope="module")
 def pair(folder: Path, model: Path) -> Iterator[Parties]:
-    """A server that several tests may use one after the other."""
-    with couple(folder, model) as running:
+    """A server that several tests may use one after the other; it says on what network, and clients follow."""
+    with couple(folder, model, ["--network", "50,80"]) as running:
         yield running
 
 
@@ -30,6 +30,7 @@ def test_a_private_query(pair: Parties) -> None:
     result = pair.answer(*TEXTS)
     assert min(result["cosine"]) > 0.9999
     assert (result["trust"], result["weights"], result["products"]) == ("two-party", "private", "he")
+    assert result["network"] == "50,80"
     assert result["dealer_bytes"] == 0
     assert result["offline_bytes"] > result["online_bytes"] > 0
 

@@ -90,3 +90,34 @@ KERNEL exp_finish(const u64* __restrict__ opened, const u64* __restrict__ d, con
     store(out + i, times_bit(plane_mask(V{}, d, i), e[0], e[1]));
   });
 }
+
+// Of unit bits at entries j, the sum of table words (x - j) mod 64 COUNT. Read backwards from x, bits come in the
+// table's order: those of block b are 64 bits that end at entry x - 64 b.
+template <int COUNT>
+FN void all_table_sums(const u64* x, const u64* unit, const u64* table, u64* out, i64 n) {
+  each_element(n, HEAVY, [=](auto v, i64 i) {
+    typedef decltype(v) V;
+    const V number = load(V{}, x + i), at = number & 63, block = number >> 6;
+    V words[COUNT];
+    UNROLL for (int k = 0; k < COUNT; k++) words[k] = load(V{}, unit + k * n + i);
+    V sum = V{};
+    for (int b = 0; b < COUNT; b++) {
+      V low = V{}, high = V{};
+      UNROLL for (int k = 0; k < COUNT; k++) {
+        const V away = (block - (u64)(b + k)) & (u64)(COUNT - 1);  // 0: this is the word that x - 64 b is in
+        high += words[k] & (((away + (~0ull >> 1)) >> 63) - 1);
+        low += words[k] & ((((away ^ (u64)(1 % COUNT)) + (~0ull >> 1)) >> 63) - 1);
+      }
+      V bits = (high << (63 - at)) | (low >> at >> 1);
+      for (int t = 63; t >= 0; t--, bits >>= 1) sum += table[64 * b + t] & (0 - (bits & 1));
+    }
+    store(out + i, sum);
+  });
+}
+
+KERNEL table_sums(const u64* __restrict__ x, const u64* __restrict__ unit, const u64* __restrict__ table,
+                  u64* __restrict__ out, i64 count, i64 n) {
+  if (count == 1) all_table_sums<1>(x, unit, table, out, n);
+  if (count == 2) all_table_sums<2>(x, unit, table, out, n);
+  if (count == 4) all_table_sums<4>(x, unit, table, out, n);
+}

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from gpu_ss.protocols.lines import LineTable
 from gpu_ss.protocols.piecewise import PiecewiseTable, Window
 
 #: Value scale of the inverse tables: f(raw x) * 2^61, so that x * f(x) and x^2 * f(x) just fit 64 bits.
@@ -20,6 +21,9 @@ INVERSE_BITS = 61
 ACTIVATIONS = ("gelu", "gelu_tanh", "tanh")
 #: Of each activation there is one table of cubics and one of quadratics.
 QUADRATIC = "_quadratic"
+#: Functions that also have a table of straight lines, see `protocols.lines`.
+LINES = ("gelu", "gelu_tanh")
+_LINES = "_lines"
 NAMES = (*ACTIVATIONS, *(name + QUADRATIC for name in ACTIVATIONS), "reciprocal", "rsqrt")
 
 
@@ -30,9 +34,17 @@ def table(name: str) -> PiecewiseTable:
 
 
 @cache
+def line_table(name: str) -> LineTable:
+    """The lines of a function in LINES."""
+    data: dict[str, Any] = json.loads(_text(name + _LINES))
+    return LineTable(**data | {"values": tuple(data["values"]), "slopes": tuple(data["slopes"])})
+
+
+@cache
 def digest() -> str:
     """SHA-256 over all tables: equal at both parties, or their shares would not add up."""
-    return hashlib.sha256("".join(_text(name) for name in NAMES).encode()).hexdigest()
+    files = (*NAMES, *(name + _LINES for name in LINES))
+    return hashlib.sha256("".join(_text(name) for name in files).encode()).hexdigest()
 
 
 def _text(name: str) -> str:

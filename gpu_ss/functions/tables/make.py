@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ss.functions.tables import ACTIVATIONS, INVERSE_BITS, NAMES, QUADRATIC, from_json, table, to_json
+from gpu_ss.functions.tables import (
+    ACTIVATIONS,
+    INVERSE_BITS,
+    LINES,
+    NAMES,
+    QUADRATIC,
+    from_json,
+    line_table,
+    table,
+    to_json,
+)
+from gpu_ss.functions.tables.lines import lines
+from gpu_ss.protocols.lines import LineTable
 from gpu_ss.protocols.piecewise import PiecewiseTable, Window
 
 Real = NDArray[np.float64]
@@ -260,20 +272,34 @@ def build(name: str) -> PiecewiseTable:
     return inverse(name, -0.5, 4, 62, 16)
 
 
+def build_lines(name: str) -> LineTable:
+    """Generate one table of lines: 128 between -4 and 4, 0 below and x above; half of x is taken away."""
+    return lines(f"{name}_lines", gelu if name == "gelu" else gelu_tanh, 7, lean=1, low=0, high=0, slope=1)
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the tables, or with --check compare them with what is checked in."""
     different = []
     for name in NAMES:
-        made: dict[str, Any] = to_json(build(name))
-        if "--check" in argv:
-            if from_json(made) != table(name):
-                different.append(name)
-        else:
-            path = Path(__file__).parent / f"{name}.json"
-            path.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+        made = build(name)
+        if "--check" not in argv:
+            _write(name, to_json(made))
+        elif from_json(to_json(made)) != table(name):
+            different.append(name)
+    for name in LINES:
+        straight = build_lines(name)
+        if "--check" not in argv:
+            _write(straight.name, asdict(straight))
+        elif straight != line_table(name):
+            different.append(straight.name)
     if different:
         sys.stderr.write(f"tables differ from their generator: {', '.join(different)}\n")
     return 1 if different else 0
+
+
+def _write(name: str, data: dict[str, Any]) -> None:
+    path = Path(__file__).parent / f"{name}.json"
+    path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

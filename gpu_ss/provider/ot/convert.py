@@ -7,7 +7,7 @@ compute only the one of its bit b_i. The sender sees nothing but d = choice XOR 
 Words are uint64 arrays of the backend; bits of n OTs travel and are returned as a plane [1, ceil(n / 64)].
 Rounds and bits (n OTs of w-bit words): random 0 and 0; chosen 2 and n (1 + 2 w); 1-of-N 2 and n (log2 N + N w);
 products 1 and n w with random bits, 2 and n (1 + w) with chosen ones; words by k-bit words 2 and
-n (k + k w - k (k - 1) / 2); AND triples 0 and 0.
+n (k + k w - k (k - 1) / 2); random words by k random bits 1 and n (k - 1) (w - k / 2); AND triples 0 and 0.
 
 Where the same is done in both directions, each party sends all it can before it waits, so that both work at the
 same time: `in_turn` runs two `Exchange`s step by step. Before that, `begin`.
@@ -246,6 +246,43 @@ def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits:
         wanted = ZERO - _words(backend, planes[k : k + 1], n)
         total = total + ((keys[k][:, 0] + (correction & wanted)) << np.uint64(k))
     return total & _ones(bits)
+
+
+@Exchange
+def send_bit_words(source: CotSender, n: int, bits: int, factor_bits: int) -> Steps[tuple[Array, Array]]:
+    """Random words x [n] and shares [factor_bits, n] of 2^k b_k x modulo 2^bits for random bits of the receiver's.
+
+    x is what the keys of bit 0 differ by, so for that bit nothing is sent; bit k needs x modulo 2^(bits - k) only.
+    """
+    backend, rows, frames = source.backend, [], []
+    x = None
+    for k in range(factor_bits):
+        zero, one = (key[:, 0] for key in send_random(source, n))
+        if x is None:
+            x = one - zero & _ones(bits)
+        else:
+            frames.append(frame(backend, _packed(backend, [x + zero - one], bits - k)))
+        rows.append((ZERO - zero << np.uint64(k)) & _ones(bits))
+    if frames:
+        source.channel.send(TAG_PRODUCTS, frames)
+    yield
+    return x, backend.xp.stack(rows)
+
+
+@Exchange
+def receive_bit_words(source: CotReceiver, n: int, bits: int, factor_bits: int) -> Steps[tuple[Array, Array]]:
+    """Random bits b as planes [factor_bits, W], and shares [factor_bits, n] of 2^k b_k x of the sender's words."""
+    backend = source.backend
+    own, keys = zip(*(receive_random(source, n) for _ in range(factor_bits)), strict=True)
+    rows = [keys[0][:, 0] & _ones(bits)]
+    sizes = [8 * word_count(n, bits - k) for k in range(1, factor_bits)]
+    yield
+    told = source.channel.recv(TAG_PRODUCTS, sizes) if sizes else ()
+    for k, received in enumerate(told, 1):
+        correction = backend.unpack(backend.asarray(np.frombuffer(received, np.uint64)), bits - k, n)
+        wanted = ZERO - _words(backend, own[k], n)
+        rows.append(((keys[k][:, 0] + (correction & wanted)) << np.uint64(k)) & _ones(bits))
+    return backend.xp.concatenate(own), backend.xp.stack(rows)
 
 
 # AND triples: Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1

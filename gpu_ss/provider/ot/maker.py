@@ -33,8 +33,13 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
 )
 from gpu_ss.provider.specs.fields import FieldWrap
-from gpu_ss.provider.specs.tables import ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
+from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+)
 from gpu_ss.ring import WORD
 from net.channel import Channel
 
@@ -43,14 +48,15 @@ _RECIPES: dict[type[Correlation], Callable[..., Made]] = {
     BitProducts: recipes.bit_products,
     BitTriples: recipes.bit_triples,
     BitValues: recipes.bit_values,
+    CrossProducts: recipes.cross_products,
     DigitMonomials: recipes.digit_monomials,
     DigitTransfers: recipes.digit_transfers,
     ExpLookup: exp_lookup,
     FieldWrap: recipes.wrap_product,
     NodeMonomials: recipes.node_monomials,
+    UnitVectors: recipes.unit_vectors,
     ViewPowers: recipes.view_powers,
     WordChoices: recipes.word_choices,
-    WordTransfers: recipes.word_transfers,
     WrapProduct: recipes.wrap_product,
 }
 #: Products element by element: up to which ring OT takes them, see `OtMaker`.

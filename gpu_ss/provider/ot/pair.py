@@ -15,6 +15,7 @@ Bits for one element, both directions together, without the OTs themselves (0.41
     square       a number modulo 2^w                       w - 1 OTs            (w - 1)(w + 2) / 2
     wrap_product a bit of each party alone modulo 2^w or p 1 OT                 w, or the bits of p
     joint        a number of each party alone, modulo 2^w  k OTs for k bits     k (2 w + 3 - k) / 2
+    cross        random words, bits of the other party     2 k OTs for k bits   (k - 1) (2 w - k)
 """
 
 from __future__ import annotations
@@ -99,29 +100,32 @@ class OtPair:
     def _triples(self, words: int, payload: int) -> AndTriples:
         return and_triples(self.rank, self._sender, self._receiver, WORD * words, payload)
 
-    def digit_pads(self, words: int, width: int) -> tuple[Array, Array]:
-        """Of 64 words transfers of 1 of 2^width two-bit messages from rank 0 to rank 1, the pads. Nothing is sent.
+    def digit_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
+        """Of 64 words transfers of 1 of 2^width messages from rank 0 to rank 1, the pads. Nothing is sent.
 
-        Rank 0: (pads [2^width, 2, words], zeros [2, words]). Rank 1: (choices [width, words], its pads).
-        A pad is the XOR of the pads of the keys that the digit's bits name, one OT for each bit.
+        Messages have `payload` bits, at most 64 / 2^width. Rank 0: (pads [2^width, payload, words], zeros
+        [payload, words]). Rank 1: (choices [width, words], its pads). A pad is the XOR of the pads of the keys that
+        the digit's bits name, one OT for each bit.
         """
         one_side = self._sent_pads if self.rank == 0 else self._received_pads
-        return self._chunks(lambda some: one_side(some.stop - some.start, width), words, CHUNK // WORD)
+        return self._chunks(
+            lambda some: one_side(some.stop - some.start, width, payload), words, CHUNK // WORD
+        )
 
-    def _sent_pads(self, words: int, width: int) -> tuple[Array, Array]:
-        pads = self.backend.zeros((1 << width, 2, words))
+    def _sent_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
+        pads = self.backend.zeros((1 << width, payload, words))
         for k in range(width):
             keys = convert.send_random(self._sender, WORD * words)
-            both = [self.backend.to_planes(key[:, 0], 2 << width).reshape(pads.shape) for key in keys]
+            both = [self.backend.to_planes(key[:, 0], payload << width).reshape(pads.shape) for key in keys]
             for j in range(1 << width):
                 pads[j] ^= both[j >> k & 1][j]
-        return pads, self.backend.zeros((2, words))
+        return pads, self.backend.zeros((payload, words))
 
-    def _received_pads(self, words: int, width: int) -> tuple[Array, Array]:
-        bits, total = [], self.backend.zeros((1 << width, 2, words))
+    def _received_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
+        bits, total = [], self.backend.zeros((1 << width, payload, words))
         for _ in range(width):
             own, key = convert.receive_random(self._receiver, WORD * words)
-            total = total ^ self.backend.to_planes(key[:, 0], 2 << width).reshape(total.shape)
+            total = total ^ self.backend.to_planes(key[:, 0], payload << width).reshape(total.shape)
             bits.append(own[0])
         choice = self.backend.xp.stack(bits)
         return choice, pick(total[None], choice[None])[0]
@@ -205,18 +209,22 @@ class OtPair:
 
         return self._chunks(part, n, CHUNK)
 
-    def word_pads(self, n: int, ring: Ring) -> tuple[Array, Array, Array]:
-        """n transfers of 1 of 2 words in each direction: own choices [1, W], own pads [2, n], chosen pads [n]."""
+    def cross_products(self, n: int, ring: Ring, factor_bits: int) -> tuple[Array, Array, Array, Array]:
+        """Own random words [n] and bits [factor_bits, W], and shares [factor_bits, n] of 2^k bit_k word.
 
-        def part(some: slice) -> tuple[Array, Array, Array]:
+        The first of rank 0's words and rank 1's bits, the second of rank 1's and rank 0's.
+        """
+
+        def part(some: slice) -> tuple[Array, Array, Array, Array]:
             count = some.stop - some.start
-            self._begin()
-            zero, one = convert.send_random(self._sender, count)
-            own, chosen = convert.receive_random(self._receiver, count)
-            pads = self.backend.xp.stack([zero[:, 0], one[:, 0]])
-            return own, ring.reduce(pads), ring.reduce(chosen[:, 0])
+            (words, sent), (bits, received) = self._both(
+                convert.send_bit_words.steps(self._sender, count, ring.bits, factor_bits),
+                convert.receive_bit_words.steps(self._receiver, count, ring.bits, factor_bits),
+            )
+            pair = (sent, received) if self.rank == 0 else (received, sent)
+            return words, bits, *pair
 
-        return self._chunks(part, n, CHUNK)
+        return self._chunks(part, n, max(WORD, CHUNK // factor_bits // WORD * WORD))
 
     # Numbers
 

@@ -34,8 +34,13 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
 )
 from gpu_ss.provider.specs.fields import FieldWrap
-from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
+from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, UnitVectors
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+)
 from gpu_ss.ring import WORD
 
 
@@ -62,6 +67,16 @@ def joint(bits: int, factor_bits: int) -> float:
 def product(bits: int, factor_bits: int | None = None) -> float:
     """Two shared numbers."""
     return 2 * joint(bits, factor_bits or bits)
+
+
+def cross(bits: int, factor_bits: int) -> float:
+    """A random word of each party's times random bits of the other one."""
+    return (factor_bits - 1) * (2 * bits - factor_bits) + 2 * OT_BITS * factor_bits
+
+
+def unit_vector(bits: int) -> float:
+    """A random number modulo 2^bits and its unit vector."""
+    return sum(ands(1 << k) for k in range(1, bits)) + sum(value(bits - k) for k in range(bits))
 
 
 def square(bits: int) -> float:
@@ -148,6 +163,7 @@ _PRICES: dict[type[Correlation], Callable[[Bill, Any], float]] = {
     BitTriples: lambda bill, s: WORD * s.words * 2 * OT_BITS,
     BitValues: lambda bill, s: s.planes * s.n * value(s.bits),
     ColumnProduct: lambda bill, s: s.rows * s.n * product(s.bits),
+    CrossProducts: lambda bill, s: s.n * cross(s.bits, s.factor_bits),
     DigitMonomials: _digits,
     DigitTransfers: lambda bill, s: s.n * s.digits * s.width * OT_BITS,
     ExpLookup: _exponential,
@@ -157,9 +173,9 @@ _PRICES: dict[type[Correlation], Callable[[Bill, Any], float]] = {
     Product: lambda bill, s: s.n * product(s.bits),
     RowProduct: lambda bill, s: s.rows * s.n * product(s.bits),
     RowSquareSum: lambda bill, s: s.rows * s.n * square(s.bits),
+    UnitVectors: lambda bill, s: s.n * unit_vector(s.bits),
     ViewPowers: lambda bill, s: bill.view_powers(s.view, s.bits, s.degree, bool(s.lift)),
     WordChoices: lambda bill, s: s.n * OT_BITS,
-    WordTransfers: lambda bill, s: 2 * s.n * OT_BITS,
     WrapProduct: lambda bill, s: s.n * (s.bits + OT_BITS),
 }
 

@@ -46,7 +46,13 @@ from gpu_ss.provider.specs.bits import (
     words_of,
 )
 from gpu_ss.provider.specs.fields import FieldWrap
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
+from gpu_ss.provider.specs.tables import UnitVectors
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+)
 from gpu_ss.ring import Array, Ring, lead_of
 
 #: This party's arrays of a correlation.
@@ -288,13 +294,32 @@ def _flat(kitchen: Kitchen, mask: int) -> Array:
     return kitchen.batch.share(mask).reshape(-1)
 
 
+def cross_products(kitchen: Kitchen, spec: CrossProducts) -> Made:
+    make = partial(OtPair.cross_products, n=spec.n, ring=Ring(spec.bits), factor_bits=spec.factor_bits)
+    ((words, bits, first, second),) = yield [Pads(make)]
+    if kitchen.rank == 0:
+        return [words, None, bits, None, first, second]
+    return [None, words, None, bits, first, second]
+
+
+def unit_vectors(kitchen: Kitchen, spec: UnitVectors) -> Made:
+    """The bits of r are each party's random ones: as numbers they add up to r, ANDed to its unit vector."""
+    planes = [kitchen.fresh_plane(spec.n)[0] for _ in range(spec.bits)]
+    values = yield [Value(plane, spec.n, Ring(spec.bits - k)) for k, plane in enumerate(planes)]
+    number = values[0] * np.uint64(0)
+    for k, value in enumerate(values):
+        number = number + (value << np.uint64(k))
+    entries = yield from circuits.unit_vector(kitchen.backend.xp, kitchen.lead, planes)
+    return [Ring(spec.bits).reduce(number), kitchen.backend.xp.stack(entries)]
+
+
 # Transfers and triples: random, so nothing is sent
 
 
 def digit_transfers(kitchen: Kitchen, spec: DigitTransfers) -> Made:
     """Digit by digit. The pads are whole, so rank 0's share of the chosen ones is zero."""
     words, xp = words_of(spec.n), kitchen.backend.xp
-    digit = Pads(partial(OtPair.digit_pads, words=words, width=spec.width))
+    digit = Pads(partial(OtPair.digit_pads, words=words, width=spec.width, payload=spec.payload))
     found = yield [digit] * spec.digits
     random, chosen = (xp.stack(arrays).reshape(-1, words) for arrays in zip(*found, strict=True))
     return [None, random, chosen] if kitchen.rank == 0 else [random, None, chosen]
@@ -308,11 +333,3 @@ def bit_triples(kitchen: Kitchen, spec: BitTriples) -> Made:
 def word_choices(kitchen: Kitchen, spec: WordChoices) -> Made:
     ((first, second),) = yield [Pads(partial(OtPair.word_choices, n=spec.n, ring=Ring(spec.bits)))]
     return [first, None, second] if kitchen.rank == 0 else [None, first, second]
-
-
-def word_transfers(kitchen: Kitchen, spec: WordTransfers) -> Made:
-    ((own, pads, chosen),) = yield [Pads(partial(OtPair.word_pads, n=spec.n, ring=Ring(spec.bits)))]
-    nothing = kitchen.backend.zeros(spec.n)
-    if kitchen.rank == 0:
-        return [own, None, pads, None, nothing, chosen]
-    return [None, own, None, pads, chosen, nothing]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
-from gpu_ss.provider.specs.bits import MaskView, bit_words
+from gpu_ss.provider.specs.bits import MaskView, bit_words, words_of
 from gpu_ss.ring import Array
 
 INDEX_BITS = 6  # unit vectors of 64 entries: one word per element
@@ -52,6 +52,28 @@ class ExpLookup(Correlation):
         top = (mu >> np.uint64(self.look_bits - 1)) << np.uint64(self.look_bits)
         three = xp.stack([factor, np.uint64(0) - factor * mu, factor * top])
         return unit, xp.concatenate([three, three * bit_words(dealing, self.gate, n)])
+
+
+@dataclass(frozen=True)
+class UnitVectors(Correlation):
+    """n random numbers r modulo 2^bits, additively shared [n], and the XOR-shared planes [2^bits, W] of [r = j]."""
+
+    n: int
+    bits: int
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (
+            Out((self.n,), self.bits, random=True),
+            Out((1 << self.bits, words_of(self.n)), xor=True),
+        )
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        planes = dealing.backend.to_planes(dealing.clear[0], self.bits)
+        entries = [planes[0] ^ ~np.uint64(0), planes[0]]
+        for plane in planes[1:]:
+            upper = [plane & entry for entry in entries]
+            entries = [*(e ^ u for e, u in zip(entries, upper, strict=True)), *upper]
+        return (dealing.backend.xp.stack(entries),)
 
 
 def power_table(frac: int, scale: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

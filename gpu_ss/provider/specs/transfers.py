@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,30 +20,32 @@ from gpu_ss.ring import Array
 
 @dataclass(frozen=True)
 class DigitTransfers(Correlation):
-    """For each of n elements `digits` transfers of 1 of 2^width messages of two bits, from rank 0 to rank 1.
+    """For each of n elements `digits` transfers of 1 of 2^width messages of `payload` bits, from rank 0 to rank 1.
 
-    Choices [width digits, W], lowest bit of the lowest digit first; pads [digits 2^width 2, W], bit fastest, then
-    message; the chosen pads [digits 2, W].
+    Choices [width digits, W], lowest bit of the lowest digit first; pads [digits 2^width payload, W], bit fastest,
+    then message; the chosen pads [digits payload, W].
     """
 
     n: int
     digits: int
     width: int
+    payload: int = 2
 
     def outputs(self) -> tuple[Out, ...]:
         words = words_of(self.n)
         return (
             Out((self.width * self.digits, words), xor=True, random=True, owner=1),
-            Out((2 * self.digits << self.width, words), xor=True, random=True, owner=0),
-            Out((2 * self.digits, words), xor=True),
+            Out((self.payload * self.digits << self.width, words), xor=True, random=True, owner=0),
+            Out((self.payload * self.digits, words), xor=True),
         )
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         xp, words = dealing.backend.xp, words_of(self.n)
         choices, pads = dealing.clear[0], dealing.clear[1]
         bits = choices.reshape(self.digits, self.width, words)  # type: ignore[union-attr]
-        found = pick(pads.reshape(self.digits, 1 << self.width, 2, words), bits)  # type: ignore[union-attr]
-        return (xp.ascontiguousarray(found).reshape(2 * self.digits, words),)
+        shape = (self.digits, 1 << self.width, self.payload, words)
+        found = pick(pads.reshape(shape), bits)  # type: ignore[union-attr]
+        return (xp.ascontiguousarray(found).reshape(self.payload * self.digits, words),)
 
 
 def pick(messages: Array, choice: Array) -> Array:
@@ -100,30 +103,35 @@ class WordChoices(Correlation):
 
 
 @dataclass(frozen=True)
-class WordTransfers(Correlation):
-    """n transfers of 1 of 2 words of `bits` bits in each direction.
+class CrossProducts(Correlation):
+    """n random words of `bits` bits of each party, times `factor_bits` random bits of the other one.
 
-    The choices of rank 0 and of rank 1 as planes, the pads [2, n] of rank 0 and of rank 1, then the pads that
-    rank 1 chose, and that rank 0 chose.
+    The words of rank 0 and of rank 1 [n]; the bits of rank 0 and of rank 1 as planes [factor_bits, W]; then shares
+    [factor_bits, n] of 2^k bit_k word modulo 2^bits: of rank 0's words, and of rank 1's.
     """
 
     n: int
     bits: int
+    factor_bits: int
 
     def outputs(self) -> tuple[Out, ...]:
-        plane = (1, words_of(self.n))
+        planes, products = (self.factor_bits, words_of(self.n)), (self.factor_bits, self.n)
         return (
-            *(Out(plane, xor=True, random=True, owner=rank) for rank in (0, 1)),
-            *(Out((2, self.n), self.bits, random=True, owner=rank) for rank in (0, 1)),
-            Out((self.n,), self.bits),
-            Out((self.n,), self.bits),
+            *(Out((self.n,), self.bits, random=True, owner=rank) for rank in (0, 1)),
+            *(Out(planes, xor=True, random=True, owner=rank) for rank in (0, 1)),
+            Out(products, self.bits),
+            Out(products, self.bits),
         )
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        planes, pads = dealing.clear[:2], dealing.clear[2:4]
-        chosen = []
-        for receiver in (1, 0):
-            bits = dealing.backend.plane_words(planes[receiver], self.n)[0]
-            zero, one = pads[1 - receiver]  # type: ignore[misc]
-            chosen.append(zero + bits * (one - zero))
-        return chosen
+        words, planes = dealing.clear[:2], dealing.clear[2:4]
+        products = []
+        for owner in (0, 1):
+            bits = dealing.backend.plane_words(planes[1 - owner], self.n)
+            products.append(_doubled(dealing.backend.xp, bits * words[owner][None]))  # type: ignore[index]
+        return products
+
+
+def _doubled(xp: Any, rows: Array) -> Array:
+    """Row k times 2^k."""
+    return rows << xp.arange(len(rows), dtype=np.uint64)[:, None]

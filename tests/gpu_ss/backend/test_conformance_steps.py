@@ -129,6 +129,11 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         ("exp_finish", f"{bits} bits", lambda words, bits=bits: _exp_finish(words, 137, bits, LEADS[0]))
         for bits in (2, 3, 32, 51, 63, 64)
     ),
+    *(
+        ("table_sums", f"{n} {k}", lambda words, n=n, k=k: (words(n), words(k, n), words(64 * k)))
+        for n in [*SIZES[:-1], 9001]
+        for k in (1, 2, 4)
+    ),
 ]  # fmt: skip
 
 
@@ -180,6 +185,9 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.exp_lookup(x, x, backend.zeros(7), 3, 18, -60, lead)),
         (ValueError, lambda: backend.exp_finish(x, plane, backend.zeros((5, 70)), 23, lead)),
         (ValueError, lambda: backend.exp_finish(x, plane, backend.zeros((6, 70)), 1, lead)),
+        (ValueError, lambda: backend.table_sums(x, backend.zeros((3, 70)), backend.zeros(192))),
+        (ValueError, lambda: backend.table_sums(x, backend.zeros((2, 70)), backend.zeros(64))),
+        (ValueError, lambda: backend.table_sums(x, backend.zeros((2, 69)), backend.zeros(128))),
     ]
     for error, attempt in refused:
         with pytest.raises(error):

@@ -28,8 +28,13 @@ from gpu_ss.provider.specs.bits import (
     ViewPowers,
 )
 from gpu_ss.provider.specs.fields import FieldWrap
-from gpu_ss.provider.specs.tables import ExpLookup
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
+from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+)
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -58,7 +63,8 @@ CASES: dict[str, Sequence[Correlation]] = {
     "triples": [BitTriples(WORDS, 2)],
     "digit transfers": [DigitTransfers(N, 7, 3)],
     "word choices": [WordChoices(N, 53)],
-    "word transfers": [WordTransfers(N, 36)],
+    "cross products": [CrossProducts(N, 18, 8)],
+    "unit vectors": [UnitVectors(N, 7)],
 }
 
 

@@ -38,8 +38,13 @@ from gpu_ss.provider.specs.bits import (
     words_of,
 )
 from gpu_ss.provider.specs.fields import FieldWrap
-from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, power_table
-from gpu_ss.provider.specs.transfers import BitTriples, DigitTransfers, WordChoices, WordTransfers
+from gpu_ss.provider.specs.tables import INDEX_BITS, ExpLookup, UnitVectors, power_table
+from gpu_ss.provider.specs.transfers import (
+    BitTriples,
+    CrossProducts,
+    DigitTransfers,
+    WordChoices,
+)
 from tests.support.ot import DealtReceiver, DealtSender, both
 
 BACKEND = get_backend("cpu")
@@ -183,9 +188,21 @@ def test_products_element_by_element(bits: int) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 64, 130])
-@pytest.mark.parametrize(("digits", "width"), [(1, 1), (3, 2), (1, 3)])
-def test_digit_transfers(n: int, digits: int, width: int) -> None:
-    check([DigitTransfers(n, digits, width)])
+@pytest.mark.parametrize(("digits", "width", "payload"), [(1, 1, 1), (3, 2, 2), (1, 3, 2), (2, 3, 8)])
+def test_digit_transfers(n: int, digits: int, width: int, payload: int) -> None:
+    check([DigitTransfers(n, digits, width, payload)])
+
+
+@pytest.mark.parametrize("n", [1, 64, 130])
+@pytest.mark.parametrize(("bits", "factor_bits"), [(1, 1), (5, 5), (18, 8), (64, 3)])
+def test_cross_products(n: int, bits: int, factor_bits: int) -> None:
+    check([CrossProducts(n, bits, factor_bits)])
+
+
+@pytest.mark.parametrize("n", [64, 320])
+@pytest.mark.parametrize("bits", [1, 2, 7])
+def test_unit_vectors(n: int, bits: int) -> None:
+    check([UnitVectors(n, bits)])
 
 
 @pytest.mark.parametrize("words", [1, 5, (1 << 14) + 3])
@@ -193,12 +210,6 @@ def test_digit_transfers(n: int, digits: int, width: int) -> None:
 def test_bit_triples(words: int, payload: int) -> None:
     if words * payload < 1 << 16:
         check([BitTriples(words, payload)])
-
-
-@pytest.mark.parametrize("n", [1, 64, 130])
-@pytest.mark.parametrize("bits", [1, 17, 64])
-def test_word_transfers(n: int, bits: int) -> None:
-    check([WordTransfers(n, bits)])
 
 
 def test_what_was_not_planned_together_is_refused() -> None:

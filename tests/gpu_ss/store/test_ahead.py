@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Mask, expand_share
 from gpu_ss.provider.direct import DirectMatmul
 from gpu_ss.provider.made import Batch, MadeProvider, Maker, SeedProvider
+from gpu_ss.provider.ot import maker as maker_module
 from gpu_ss.provider.ot.maker import OtMaker
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.reel import Head, Purpose, Reel, from_zero, plan_digest, stored_words
+from gpu_ss.provider.specs.arithmetic import Powers
 from gpu_ss.provider.store import Shelf, Store
 from gpu_ss.simulate import Simulation, simulate
 from net import Channel, NetError, PeerGone, ProtocolError, RemoteError
@@ -394,3 +397,42 @@ def test_an_id_that_is_not_there_is_answered(pair: Pair) -> None:
 
     assert pair.session(run).results == (b"\0", False)
     assert [len(names) for names in pair.files()] == [1, 1]
+
+
+WINDOWED: list[Correlation] = [
+    spec for k in range(8) for spec in (Mask((600,), 20), Powers(2 * k, 600, 3, 20))
+]
+
+
+def test_memory_is_that_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a window has made is handed over, and forgotten, before the next one begins: however long a plan is."""
+    monkeypatch.setattr(maker_module, "WINDOW", 3 * 1200)
+    made: dict[int, list[weakref.ref[Any]]] = {0: [], 1: []}
+    most: dict[int, int] = {0: 0, 1: 0}
+
+    def run(party: Party) -> None:
+        def keep(number: int, arrays: Any) -> None:
+            made[party.rank].append(weakref.ref(arrays[0]))
+            alive = sum(reference() is not None for reference in made[party.rank])
+            most[party.rank] = max(most[party.rank], alive)
+
+        party.provider.record(fresh_key(), WINDOWED, keep)
+
+    simulate(run, extend=alone)
+    assert [len(references) for references in made.values()] == [8, 8]
+    assert max(most.values()) <= 4, "those of a window, and the one before that is being replaced"
+
+
+def test_what_waits_in_a_session_is_packed() -> None:
+    """20 bits for each number, and no more."""
+
+    def run(party: Party) -> tuple[int, list[Any]]:
+        party.provider.prepare(WINDOWED)
+        waiting = sum(int(a.nbytes) for made in party.provider._ready.values() for a in made._arrays)  # type: ignore[attr-defined]
+        return waiting, [host(party.provider.take(spec).only) for spec in WINDOWED]
+
+    (bytes0, left), (bytes1, right) = simulate(run, extend=alone).results
+    assert bytes0 == bytes1 == 8 * stored_words(0, WINDOWED) == 8 * 8 * (2 * 600 * 20 // 64)
+    for k in range(0, 16, 2):
+        mask, powers = ((left[at] + right[at]) & np.uint64(2**20 - 1) for at in (k, k + 1))
+        assert np.array_equal(powers, np.stack([mask**2, mask**3]) & np.uint64(2**20 - 1))
