@@ -5,6 +5,7 @@
     |-- RangeError          a public or private clear value does not fit its ring and scale
     |-- CorrelationError    correlated randomness is missing, exhausted, malformed or out of order
     |-- StoreError          correlations cannot be kept on disk: no room, no rights
+    |   `-- NoRoom          no room for more; nothing was begun, and the session goes on
     |-- FitError            a function cannot be approximated as asked, or a table is not usable
     `-- PlanError           a run asked for something else than its plan said
 
@@ -40,6 +41,10 @@ class StoreError(SharingError):
     def for_peer(self) -> str:
         """Without paths, and without the sizes of what belongs to others."""
         return "the store is full or cannot be used; the log there says why"
+
+
+class NoRoom(StoreError):
+    """There is no room for more correlations. Nothing was begun, and the session goes on."""
 
 
 class PlanError(SharingError):

@@ -226,11 +226,30 @@ def query(
     store: Store = None,
     recv_timeout_s: Timeout = None,
     json_file: JsonFile = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Read texts from standard input: a query a line, in one session.")
+    ] = False,
+    ahead: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="With --lines: while waiting for a line, keep so many queries prepared in --store.",
+        ),
+    ] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Ask a server about texts it will not see."""
-    from transformer.programs import run_query
+    from transformer.programs import run_lines, run_query
 
+    if lines:
+        if text or compare or json_file:
+            raise typer.BadParameter("texts come from standard input here: no --text, --compare or --json")
+        console = Console(markup=False)
+        run_lines(_settings(settings, locals()), sys.stdin, lambda r: r.show(console), pad_to, ahead, quiet)
+        return
+    if ahead:
+        raise typer.BadParameter("--ahead needs --lines; to prepare without asking: fastlmpi prepare")
     result = run_query(_settings(settings, locals()), text or [], compare, pad_to, quiet)
     result.show(Console(markup=False))
     if json_file is not None:
@@ -265,6 +284,51 @@ def prepare(
 
     request = Request(batch=batch, length=length)
     run_prepare(_settings(settings, locals()), queries, request, quiet).show(Console(markup=False))
+
+
+@app.command("store")
+@_clear_errors
+def show_store(
+    settings: SettingsFile = None,
+    store: Store = None,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Remove what is not of the model and terms last used with each peer."),
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --clean: remove everything.")] = False,
+) -> None:
+    """Show what a folder of prepared correlations holds, and clean it."""
+    from gpu_ss.provider import holdings
+    from transformer.results import megabytes
+    from transformer.settings import SettingsError
+
+    chosen = _settings(settings, locals())
+    opened = chosen.open_store()
+    if opened is None:
+        raise SettingsError("say which store: --store FOLDER")
+    console = Console(markup=False)
+    if clean:
+        removed = holdings.clean(opened, everything)
+        console.print(
+            f"Removed {removed} prepared queries. The other party removes its part when it next meets you."
+        )
+    table = Table(
+        title=f"{chosen.store}: {megabytes(opened.used_bytes())} of {megabytes(opened.limit_bytes)}"
+    )
+    for column in ("peer", "model and terms", "texts x tokens", "queries", "size", ""):
+        table.add_column(column)
+    for found in holdings.holdings(opened):
+        note = "" if found.latest else "not used last: --clean removes it"
+        row = (
+            found.peer[:8],
+            found.context.hex()[:8],
+            found.label,
+            str(found.count),
+            megabytes(found.size),
+            note,
+        )
+        table.add_row(*row)
+    console.print(table)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from gpu_ss.provider.store import Store
 from gpu_ss.session import Opener, joined
 from net import ProtocolError, handshake
 from transformer.architecture import Architecture
+from transformer.background import Background
 from transformer.encoder import Encoder
 from transformer.errors import InputError, MalformedModel
 from transformer.inference import Request, Tokens, infer
@@ -71,6 +72,7 @@ class Client:
         self._progress = progress
         self._memory_limit = memory_limit_bytes
         self._clock = Clock()
+        self._background: Background | None = None
         with ExitStack() as stack:
             self._server = stack.enter_context(server())
             handshake(self._server, agreement(trust, profile))
@@ -123,12 +125,45 @@ class Client:
 
         Raises StoreError if there is no store at one side, or no room.
         """
+        self._pause()
+        return self._make_ahead(request, self._offline)
+
+    def prepare_in_background(self, request: Request, queries: int) -> Background:
+        """Keep the correlations of so many queries of that shape in the store, made whenever the session is idle.
+
+        A thread makes them from now on, and again after each `ask`, which waits for the set that is being made and
+        uses it. Progress is shown as stage "ahead". Ends when the session is closed, which throws away what is not
+        finished, or a store is full (see `Background.full`). Raises StoreError if there is no store at one side.
+        """
+        check_request(request, self.card)
+        self._pause()
+        stock = self.stock
+
+        def make(step: Callable[[], None]) -> None:
+            def progress(done: int, total: int) -> None:
+                step()
+                self._progress("ahead", done, total)
+
+            self._make_ahead(request, progress)
+
+        self._background = Background(
+            make, lambda: stock.held()[label_of(request)] < queries, self._server.hand_over
+        )
+        self._background.start()
+        return self._background
+
+    def _pause(self) -> None:
+        """The session is needed here."""
+        if self._background is not None:
+            self._background.pause()
+
+    def _make_ahead(self, request: Request, progress: Callable[[int, int], None]) -> Head:
         check_request(request, self.card)
         plan_within(self.card, request, self._memory_limit)
         stock = self.stock
         ask_for(self._server, Prepare(kind="prepare", batch=request.batch, length=request.length))
         with self._server.traffic.phase("prepare"):
-            head = stock.make(request, self._offline)
+            head = stock.make(request, progress)
         if head is None:
             raise StoreError(f"{self._server.peer} has prepared nothing")
         return head
@@ -146,6 +181,13 @@ class Client:
 
     def ask(self, tokens: Tokens) -> Answer:
         """Run one query. The server learns its padded shape and nothing else."""
+        self._pause()
+        answer = self._ask(tokens)
+        if self._background is not None:
+            self._background.start()
+        return answer
+
+    def _ask(self, tokens: Tokens) -> Answer:
         request = tokens.request
         check_tokens(tokens, self.card)
         party, channel, clock = self._party, self._server, Clock()
@@ -188,6 +230,8 @@ class Client:
 
     def close(self) -> None:
         """End the session."""
+        if self._background is not None:
+            self._background.abandon()
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -196,6 +240,8 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._background is not None:
+            self._background.abandon()
         self._stack.__exit__(kind, error, trace)
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gpu_ss.backend import get_backend
 from gpu_ss.errors import SharingError
+from gpu_ss.functions.privacy import Guarantee
+from gpu_ss.provider.store import Store
 from gpu_ss.session import Opener
 from net import Channel, KeyPair, Listener, NetError, connect, report_ready
 from transformer import hf
@@ -32,6 +36,7 @@ STAGES = {
     "prepare": "prepare: queries",
     "setup": "set-up: weights under masks",
     "offline": "offline: correlations",
+    "ahead": "ahead: the next query's",
     "online": "online: rounds",
 }
 
@@ -130,7 +135,40 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
             client.prepare(request)
         progress("prepare", queries, queries)
         held = client.stock.held()
+        if client.stock.evicted:
+            _log(f"removed {client.stock.evicted} stored queries of another model or other terms: no room")
     return Prepared(request, queries, time.perf_counter() - start, here, there, store.used_bytes(), held)
+
+
+def run_lines(
+    settings: Settings,
+    lines: Iterable[str],
+    show: Callable[[Result], None],
+    pad_to: int | None,
+    ahead: int,
+    quiet: bool,
+) -> None:
+    """The client: one session, a query for each line. While it waits for a line, it keeps `ahead` queries prepared.
+
+    They are of the shape of the query before, or, before the first, of one text of `pad_to` tokens.
+    """
+    store = settings.open_store()
+    if ahead and store is None:
+        raise SettingsError("say where to keep what is prepared ahead: --store FOLDER")
+    keys = settings.own_keys("client")
+    with _asking(
+        settings, _server_opener(settings, keys), _dealer_opener(settings, keys), quiet, store
+    ) as session:
+        shape = None
+        if ahead and pad_to:
+            shape = Request(batch=1, length=pad_to)
+            session.client.prepare_in_background(shape, ahead)
+        for line in filter(None, map(str.strip, lines)):
+            result = session.ask([line], False, pad_to)
+            show(result)
+            if ahead and shape != result.tokens.request:
+                shape = result.tokens.request
+                session.client.prepare_in_background(shape, ahead)
 
 
 def _server_opener(settings: Settings, keys: KeyPair) -> Opener:
@@ -156,11 +194,41 @@ def ask(
     pad_to: int | None,
     quiet: bool,
 ) -> Result:
-    """One query through open channels: tokenize, ask, compare if wanted."""
+    """One query through open channels."""
     check_texts(texts)
-    folder = hf.find_model(settings.model)
+    with _asking(settings, open_server, open_dealer, quiet, settings.open_store()) as session:
+        return session.ask(texts, compare, pad_to)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """A session with a server, and what texts need."""
+
+    settings: Settings
+    client: Client
+    folder: hf.ModelFolder
+    tokenizer: Any
+
+    def ask(self, texts: Sequence[str], compare: bool, pad_to: int | None) -> Result:
+        """Tokenize, ask, compare if wanted."""
+        client, card = self.client, self.client.card
+        tokens = tokenize(texts, self.tokenizer, card, pad_to)
+        answer = client.ask(tokens)
+        stored = answer.report.stored
+        note = client.about_store(tokens.request, stored) if self.settings.store else ""
+        reference = None
+        if compare:
+            reference = run_reference(load_reference(self.folder, card.arch), card.arch, tokens)
+        backend = get_backend(self.settings.backend_name).name
+        return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms, note)
+
+
+@contextmanager
+def _asking(
+    settings: Settings, open_server: Opener, open_dealer: Opener | None, quiet: bool, store: Store | None
+) -> Iterator[_Asking]:
+    folder, terms = hf.find_model(settings.model), settings.terms
     tokenizer = load_tokenizer(folder.path)
-    terms, store = settings.terms, settings.open_store()
     own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     with (
         progress_bars(quiet) as progress,
@@ -175,20 +243,17 @@ def ask(
             settings.profile,
         ) as client,
     ):
-        card = client.card
-        if terms.privacy is not None and card.terms.privacy != terms.privacy:
-            raise SettingsError(
-                f"this side asks for {terms.privacy}, the server adds {card.terms.privacy or 'none'}; "
-                "state the same at both, or nothing here"
-            )
-        tokens = tokenize(texts, tokenizer, card, pad_to)
-        answer = client.ask(tokens)
-        note = "" if store is None else client.about_store(tokens.request, answer.report.stored)
-    reference = None
-    if compare:
-        reference = run_reference(load_reference(folder, card.arch), card.arch, tokens)
-    backend = get_backend(settings.backend_name).name
-    return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms, note)
+        _check_privacy(terms.privacy, client.card.terms.privacy)
+        yield _Asking(settings, client, folder, tokenizer)
+
+
+def _check_privacy(asked: Guarantee | None, stated: Guarantee | None) -> None:
+    """Who asks for noise gets that noise or an error."""
+    if asked not in (None, stated):
+        raise SettingsError(
+            f"this side asks for {asked}, the server adds {stated or 'none'}; "
+            "state the same at both, or nothing here"
+        )
 
 
 @contextmanager

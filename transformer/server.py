@@ -137,9 +137,14 @@ class _Session:
 
     def _prepare(self, request: Request) -> None:
         self._plan(request)
-        start = time.perf_counter()
+        start, stock = time.perf_counter(), self._known_stock()
+        before = stock.evicted
         with self._channel.traffic.phase("prepare"):
-            head = self._known_stock().make(request, self._offline)
+            head = stock.make(request, self._offline)
+        if stock.evicted > before:
+            self._say(
+                f"removed {stock.evicted - before} stored queries of another model or other terms: no room"
+            )
         if head is None:
             self._say(f"no room to prepare {label_of(request)} tokens")
             return

@@ -110,6 +110,11 @@ class Stock:
         """Use stored correlations for `plan`, the next one of the session, if there are some; whether it is so."""
         return take_up(self._party, self._shelf, self._purpose(request), plan.specs, progress)
 
+    @property
+    def evicted(self) -> int:
+        """How many queries' correlations for another model, or under other terms, have made room."""
+        return self._shelf.evicted
+
     def held(self) -> Counter[str]:
         """How many queries of which shape (`label_of`) can be answered from the store."""
         heads = self._shelf.all_heads()

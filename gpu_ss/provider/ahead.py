@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from gpu_ss.errors import CorrelationError, StoreError
+from gpu_ss.errors import CorrelationError, NoRoom, StoreError
 from gpu_ss.party import Party
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.base import Progress
@@ -40,18 +40,21 @@ def make_ahead(
 ) -> Head | None:
     """Make a whole plan's correlations (numbered from 0), and keep them.
 
-    If rank 1 has no room, rank 0 raises StoreError, and rank 1 returns None and goes on; nothing is made then.
+    If one has no room, rank 0 raises NoRoom, and rank 1 returns None; nothing is made then, and both may go on.
     Raises CorrelationError if the parties mean different plans.
     """
     channel, rank = party.channel, party.rank
     id_ = secrets.token_bytes(ID_BYTES) if rank == 0 else _hear_id(channel, purpose)
+    if id_ == _NONE:
+        return None
     head = Head(id_, rank, purpose, len(specs), stored_words(rank, specs))
     with ExitStack() as stack:
         try:
             draft = stack.enter_context(shelf.draft(head))
         except StoreError as error:
             if rank == 0:
-                raise
+                channel.send("store/make", [_NONE, purpose.plan, purpose.context], round=False)
+                raise NoRoom(str(error)) from None
             channel.send("store/room", [error.for_peer.encode()[:_MAX_REASON]])
             return None
         if rank == 0:
@@ -63,13 +66,12 @@ def make_ahead(
 
 
 def _hear_id(channel: Channel, purpose: Purpose) -> bytes:
+    """What is to be made; _NONE: nothing, rank 0 has no room."""
     id_, plan, context = map(bytes, channel.recv("store/make", [ID_BYTES, DIGEST_BYTES, DIGEST_BYTES]))
     if not purpose.same(Purpose(plan, context)):
         raise CorrelationError(
             f"{channel.peer} wants correlations for another plan, model or version; run the same on both sides"
         )
-    if id_ == _NONE:
-        raise CorrelationError(f"{channel.peer} gives no id for what is to be stored")
     return id_
 
 
@@ -78,7 +80,7 @@ def _ask_for_room(channel: Channel, head: Head) -> None:
     reason = b"".join(bytes(frame) for frame in channel.recv_any("store/room", _MAX_REASON))
     if reason:
         text = printable(reason.decode(errors="replace"))
-        raise StoreError(f"{channel.peer} prepares no more: {text}")
+        raise NoRoom(f"{channel.peer} prepares no more: {text}")
 
 
 def _make(

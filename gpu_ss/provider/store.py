@@ -25,7 +25,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedRandom, FileIO
 from pathlib import Path
@@ -98,15 +98,27 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def make_room(self, size: int) -> None:
-        """Raises StoreError if `size` more bytes do not fit below the limit. Under the lock."""
+    def shelves(self) -> list[Shelf]:
+        """Those that there are."""
+        return [Shelf(self, folder) for folder in sorted(self._root.iterdir()) if folder.is_dir()]
+
+    def make_room(self, size: int, spare: Sequence[Path] = ()) -> int:
+        """See that `size` more bytes fit below the limit; how many of the reels in `spare` were removed for that.
+
+        Raises StoreError if they do not fit even so; then none was. Under the lock.
+        """
         self._sweep()
-        used = self.used_bytes()
-        if used + size > self._limit:
+        used, free = self.used_bytes(), [_size(path) for path in spare]
+        short = used + size - self._limit
+        if short > sum(free):
             raise StoreError(
                 f"the store is full: {_mb(used)} used, {_mb(size)} needed, and the limit (store_limit_mb) is "
                 f"{_mb(self._limit)}"
             )
+        count = next(k for k in range(len(free) + 1) if sum(free[:k]) >= short)
+        for path in spare[:count]:
+            path.unlink()
+        return count
 
     def _files(self) -> Iterator[Path]:
         for ending in (TMP, PENDING, READY):
@@ -136,6 +148,13 @@ class Shelf:
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store
         self._folder = folder
+        #: Reels of another context that were removed here to make room.
+        self.evicted = 0
+
+    @property
+    def name(self) -> str:
+        """The peer, hashed."""
+        return self._folder.name
 
     def heads(self, purpose: Purpose) -> list[Head]:
         """The reels that are ready for a purpose, oldest first. They may be gone when they are wanted."""
@@ -159,7 +178,9 @@ class Shelf:
     def draft(self, head: Head) -> Iterator[Draft]:
         """Room for a reel; what is not committed when the block ends is removed.
 
-        Raises StoreError if it does not fit below the limit, or on the disk, or the id is taken.
+        Where the limit is reached, reels of this peer that are of another context (a model, terms or version that
+        is not used now) make room, the oldest first. Raises StoreError if it does not fit below the limit even so,
+        or on the disk, or the id is taken.
         """
         path = self._path(head.id, TMP)
         with self._store.locked():
@@ -167,7 +188,8 @@ class Shelf:
                 raise StoreError("correlations of that id exist already")
             if sum(1 for _ in self._folder.iterdir()) >= MAX_REELS:
                 raise StoreError(f"there are {MAX_REELS} sets of correlations already")
-            self._store.make_room(head.file_bytes)
+            others = [h for h in self.all_heads() if h.purpose.context != head.purpose.context]
+            self.evicted += self._store.make_room(head.file_bytes, [self._path(h.id, READY) for h in others])
             draft = Draft(path, head)
         try:
             draft.allocate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.reference import ReferenceBackend
 from gpu_ss.economy import ALONE
-from gpu_ss.errors import CorrelationError, StoreError
+from gpu_ss.errors import CorrelationError, NoRoom, StoreError
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan, make_plan
 from gpu_ss.prg import fresh_key
@@ -21,6 +22,7 @@ from gpu_ss.provider.ahead import even_out, make_ahead, take_up
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Mask, expand_share
 from gpu_ss.provider.direct import DirectMatmul
+from gpu_ss.provider.holdings import clean, holdings
 from gpu_ss.provider.made import Batch, MadeProvider, Maker, SeedProvider
 from gpu_ss.provider.ot import maker as maker_module
 from gpu_ss.provider.ot.maker import OtMaker
@@ -234,12 +236,51 @@ def test_no_room_at_rank_1(tmp_path: Path) -> None:
 
 
 def test_no_room_at_rank_0(tmp_path: Path) -> None:
+    """The same the other way round: both go on."""
     pair = Pair(tmp_path)
     pair.stores[0] = Store(tmp_path / "0", 500)
     plan = plan_of("mul")
-    with pytest.raises((StoreError, RemoteError), match=r"full|StoreError"):
-        pair.session(lambda p, shelf: make_ahead(p, shelf, purpose_of(plan), plan.specs))
+
+    def run(party: Party, shelf: Shelf) -> Any:
+        try:
+            said = str(make_ahead(party, shelf, purpose_of(plan), plan.specs))
+        except NoRoom as error:
+            said = str(error)
+        return said, use(party, shelf, "mul")[0]
+
+    client, server = pair.session(run).results
+    assert "the store is full" in client[0]
+    assert server == ("None", False)
     assert pair.files() == [[], []]
+
+
+def test_what_is_of_another_context_makes_room(pair: Pair) -> None:
+    """At the party that is short of it; the other one's part is found to be alone when they meet for it again."""
+    other, plan = b"d" * 32, plan_of("mul")
+    make(pair, "mul", 2, other)
+    one = pair.stores[1].used_bytes() // 2
+    pair.stores[1]._limit = 2 * one + one // 2
+    make(pair, "mul")
+    counts = [Counter(h.context for h in holdings(store) for _ in range(h.count)) for store in pair.stores]
+    assert counts == [{CONTEXT: 1, other: 2}, {CONTEXT: 1, other: 1}]
+    removed = pair.session(lambda p, shelf: even_out(p, shelf, other)).results
+    assert removed == (1, 0)
+    with pytest.raises((NoRoom, RemoteError), match="full"):  # its own context's are never pushed out
+        pair.stores[1]._limit = one
+        pair.session(lambda p, shelf: make_ahead(p, shelf, purpose_of(plan), plan.specs))
+    assert sum(h.count for h in holdings(pair.stores[1])) == 2, "nothing is removed in vain"
+
+
+def test_holdings_are_shown_and_cleaned(pair: Pair) -> None:
+    make(pair, "mul", 2, b"d" * 32)
+    make(pair, "relu")
+    store = pair.stores[0]
+    found = holdings(store)
+    assert [(h.context, h.count, h.latest) for h in found] == [(b"d" * 32, 2, False), (CONTEXT, 1, True)]
+    assert sum(h.size for h in found) == store.used_bytes()
+    assert clean(store) == 2
+    assert [h.context for h in holdings(store)] == [CONTEXT]
+    assert (clean(store), clean(store, everything=True), holdings(store)) == (0, 1, [])
 
 
 def test_a_session_that_breaks_off_leaves_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +383,6 @@ PURPOSE = purpose_of(PLAN)
     [
         ("store/make", [b"x" * 16, bytes(32), bytes(32)], CorrelationError),
         ("store/make", [b"x" * 16, PURPOSE.plan, bytes(32)], CorrelationError),
-        ("store/make", [bytes(16), PURPOSE.plan, CONTEXT], CorrelationError),
         ("store/make", [b"x" * 16, PURPOSE.plan, CONTEXT[:-1]], ProtocolError),
         ("store/make", [b"x" * 16], ProtocolError),
         ("store/take", [bytes(16)], ProtocolError),
