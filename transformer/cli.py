@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from bench.report.command import report
-from gpu_ss.backend import BackendError
-from gpu_ss.errors import SharingError
-from net import NetError
-from transformer.errors import ModelError
+from transformer.accuracy_command import accuracy
+from transformer.ahead_commands import prepare, show_store
+from transformer.commands import clear_errors, settings_of
 from transformer.fit import fit
 from transformer.options import (
     Allow,
@@ -80,27 +77,8 @@ app = typer.Typer(
 )
 
 
-def _clear_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Errors made for people end the program with their message and exit code 1."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except (ModelError, SharingError, NetError, BackendError) as error:
-            Console(stderr=True, highlight=False, markup=False).print(f"error: {error}", soft_wrap=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except MemoryError:
-            Console(stderr=True).print("error: out of memory; use a smaller batch")
-            raise typer.Exit(1) from None
-
-    return run
-
-
 @app.command()
-@_clear_errors
+@clear_errors
 def demo(
     model: Model = None,
     text: Texts = None,
@@ -129,7 +107,7 @@ def demo(
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def keygen(
     directory: Annotated[Path, typer.Argument(help="Folder for the key files (made if needed).")],
     name: Annotated[list[str] | None, typer.Option(help="Whose keys: client, server, dealer.")] = None,
@@ -147,7 +125,7 @@ def keygen(
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def dealer(
     settings: SettingsFile = None,
     keys: Keys = None,
@@ -162,11 +140,11 @@ def dealer(
     """Serve correlated random numbers to clients and their server. Sees shapes, never data."""
     from transformer.programs import run_dealer
 
-    run_dealer(_settings(settings, locals()), once)
+    run_dealer(settings_of(settings, locals()), once)
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def serve(
     settings: SettingsFile = None,
     keys: Keys = None,
@@ -197,11 +175,11 @@ def serve(
     """Serve a model to clients, one after the other. The weights stay here (or are public by choice)."""
     from transformer.programs import run_server
 
-    run_server(_settings(settings, locals()), once)
+    run_server(settings_of(settings, locals()), once)
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def query(
     text: Texts = None,
     settings: SettingsFile = None,
@@ -246,93 +224,22 @@ def query(
         if text or compare or json_file:
             raise typer.BadParameter("texts come from standard input here: no --text, --compare or --json")
         console = Console(markup=False)
-        run_lines(_settings(settings, locals()), sys.stdin, lambda r: r.show(console), pad_to, ahead, quiet)
+        run_lines(settings_of(settings, locals()), sys.stdin, lambda r: r.show(console), pad_to, ahead, quiet)
         return
     if ahead:
         raise typer.BadParameter("--ahead needs --lines; to prepare without asking: fastlmpi prepare")
-    result = run_query(_settings(settings, locals()), text or [], compare, pad_to, quiet)
+    result = run_query(settings_of(settings, locals()), text or [], compare, pad_to, quiet)
     result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)
 
 
-@app.command()
-@_clear_errors
-def prepare(
-    queries: Annotated[int, typer.Option(min=1, help="For how many queries.")],
-    length: Annotated[
-        int, typer.Option(min=1, max=1 << 16, help="Padded tokens per text; ask with --pad-to the same.")
-    ],
-    batch: Annotated[int, typer.Option(min=1, max=1 << 16, help="Texts per query.")] = 1,
-    settings: SettingsFile = None,
-    keys: Keys = None,
-    server: ServerAddress = None,
-    model: Annotated[str | None, typer.Option(help="The model, if its weights are public.")] = None,
-    weights: Weights = None,
-    profile: Profile = None,
-    backend: BackendName = None,
-    device: Device = None,
-    gpu_memory_limit_mb: GpuMemory = None,
-    store: Store = None,
-    store_limit_mb: StoreLimit = None,
-    recv_timeout_s: Timeout = None,
-    quiet: Quiet = False,
-) -> None:
-    """Make the correlations of later queries now, with a server that has a store too. Sends no text."""
-    from transformer.inference import Request
-    from transformer.programs import run_prepare
-
-    request = Request(batch=batch, length=length)
-    run_prepare(_settings(settings, locals()), queries, request, quiet).show(Console(markup=False))
-
-
-@app.command("store")
-@_clear_errors
-def show_store(
-    settings: SettingsFile = None,
-    store: Store = None,
-    clean: Annotated[
-        bool,
-        typer.Option("--clean", help="Remove what is not of the model and terms last used with each peer."),
-    ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="With --clean: remove everything.")] = False,
-) -> None:
-    """Show what a folder of prepared correlations holds, and clean it."""
-    from gpu_ss.provider import holdings
-    from transformer.results import megabytes
-    from transformer.settings import SettingsError
-
-    chosen = _settings(settings, locals())
-    opened = chosen.open_store()
-    if opened is None:
-        raise SettingsError("say which store: --store FOLDER")
-    console = Console(markup=False)
-    if clean:
-        removed = holdings.clean(opened, everything)
-        console.print(
-            f"Removed {removed} prepared queries. The other party removes its part when it next meets you."
-        )
-    table = Table(
-        title=f"{chosen.store}: {megabytes(opened.used_bytes())} of {megabytes(opened.limit_bytes)}"
-    )
-    for column in ("peer", "model and terms", "texts x tokens", "queries", "size", ""):
-        table.add_column(column)
-    for found in holdings.holdings(opened):
-        note = "" if found.latest else "not used last: --clean removes it"
-        row = (
-            found.peer[:8],
-            found.context.hex()[:8],
-            found.label,
-            str(found.count),
-            megabytes(found.size),
-            note,
-        )
-        table.add_row(*row)
-    console.print(table)
+app.command()(clear_errors(prepare))
+app.command("store")(clear_errors(show_store))
 
 
 @app.command()
-@_clear_errors
+@clear_errors
 def plan(
     model: Model = None,
     task: TaskName = None,
@@ -355,7 +262,7 @@ def plan(
     from transformer.model import PrivateModel
     from transformer.plan_table import plan_table
 
-    chosen = _settings(None, locals())
+    chosen = settings_of(None, locals())
     loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
     found = loaded.plan(batch, length)
     if as_json:
@@ -364,43 +271,8 @@ def plan(
     Console(markup=False).print(plan_table(loaded.card.name, found))
 
 
-app.command()(_clear_errors(fit))
-
-
-@app.command()
-@_clear_errors
-def accuracy(
-    model: Model = None,
-    profile: Annotated[str, typer.Option(help="Profiles, separated by commas, or all.")] = "precise,fastlmpi",
-    text: Texts = None,
-    texts: Annotated[Path | None, typer.Option(help="File with one text a line.")] = None,
-    labelled: Annotated[Path | None, typer.Option(help="File with lines LABEL, tab, TEXT.")] = None,
-    private: Annotated[int, typer.Option(min=0, help="How many of the texts also run privately.")] = 0,
-    task: TaskName = None,
-    trust: Annotated[str, typer.Option(help="dealer or two-party, for costs and private runs.")] = "dealer",
-    backend: Annotated[str, typer.Option(help="cpu, cuda or reference, of the private runs.")] = "cpu",
-    json_file: JsonFile = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a plot (PNG) to this file.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Compare profiles with the clear-text model: error by layer, classes, accuracy, bytes, rounds, time.
-
-    All texts are emulated in clear, which is fast; --private N runs the first N of them between processes too.
-    """
-    from transformer.accuracy import asked, chosen_profiles, study
-    from transformer.accuracy_report import plot as draw
-    from transformer.accuracy_report import show, write_json
-    from transformer.programs import progress_bars
-
-    given = {"model": model, "task": task, "trust": trust, "backend": backend}
-    question = asked(_settings(None, given), text, texts, labelled, private)
-    with progress_bars(quiet) as progress:
-        found = study(question, chosen_profiles(profile), progress)
-    show(found, Console(markup=False))
-    if json_file is not None:
-        write_json(found, json_file)
-    if plot is not None:
-        draw(found, plot)
+app.command()(clear_errors(fit))
+app.command()(clear_errors(accuracy))
 
 
 app.command()(report)
@@ -423,15 +295,6 @@ def doctor() -> None:
     if failed:
         Console(stderr=True).print("needed and broken: " + ", ".join(f.what for f in failed))
         raise typer.Exit(1)
-
-
-def _settings(file: Path | None, given: dict[str, Any]) -> Any:
-    """Settings from the file and the options that were given (those named like a setting)."""
-    from transformer.settings import Settings, load_settings
-
-    found = load_settings(file, {k: v for k, v in given.items() if k in Settings.model_fields})
-    found.apply_limits()
-    return found
 
 
 def main() -> None:
