@@ -63,6 +63,14 @@ def _decode_sum(draw: Operands, elements: int) -> Call:
     return Call(shape, operands, lambda b, x, y: b.decode_sum(x, y, BITS, LIN64.kept), int(np.prod(shape)))
 
 
+def _scale_down(draw: Operands, elements: int) -> Call:
+    """To the digits of replies."""
+    kept, polys = len(LIN64.kept), _polys(elements)
+    shape = (kept, polys, DEGREE)
+    operands = [np.ascontiguousarray(_residues(draw, polys)[:kept])]
+    return Call(shape, operands, lambda b, x: b.scale_down(x, BITS + 10, LIN64.kept), int(np.prod(shape)))
+
+
 def _residue_matmul(draw: Operands, elements: int) -> Call:
     polys, columns = _polys(elements), 64
     weights = draw.words(columns, polys, bits=16).astype(np.float64) - LARGEST
@@ -119,5 +127,6 @@ LATTICE: dict[str, Maker] = {
     "scale_up": _scale_up,
     "drop_prime": _on_residues(1, lambda b, x: b.drop_prime(x, PRIMES)),
     "decode_sum": _decode_sum,
+    "scale_down": _scale_down,
     "residue_matmul": _residue_matmul,
 }

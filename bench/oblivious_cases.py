@@ -7,7 +7,7 @@ import numpy as np
 from bench.kernel_cases import Call, Maker, Operands
 from gpu_ss.backend.oblivious import GROUP_ROWS, LEAST_TREES
 
-CHILDREN = 4
+CHILDREN = 2
 TABLE = 1 << 16  # blocks that the code draws from: 1 MiB
 HASHED_WORDS = 2
 ALL = 2**64 - 1
@@ -28,7 +28,7 @@ def _tree_level(draw: Operands, elements: int) -> Call:
     return Call(
         (count, LEAST_TREES),
         operands,
-        lambda backend, nodes, fixes, targets: backend.tree_level(nodes, fixes, targets, 0, CHILDREN, ALL),
+        lambda backend, nodes, fixes, targets: backend.tree_level(nodes, fixes, targets, 0, True, ALL),
         CHILDREN * count * LEAST_TREES,
         128,
     )

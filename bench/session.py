@@ -21,6 +21,7 @@ from bench.rows import Row, commit, machine
 from bench.setting import Setting
 from bench.side import Side, Times
 from gpu_ss.backend import get_backend
+from gpu_ss.backend.native import share_cores
 from gpu_ss.session import Opener, joined
 from net import (
     Channel,
@@ -166,6 +167,8 @@ class Bench:
 @contextmanager
 def running(setting: Setting) -> Iterator[Bench]:
     """Start the other programs and connect as the client. Raises BackendError before anything starts."""
+    if setting.alone:
+        share_cores(2)
     for name in {setting.backend, setting.server_backend or setting.backend}:
         get_backend(name)
     with tempfile.TemporaryDirectory(prefix="fastlmpi-bench-") as scratch:

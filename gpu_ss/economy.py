@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIELD_LEAST = 2048  # a quarter of the places of a ciphertext
-OT_BITS = 0.47  # of silent OT, for one correlated OT
+OT_BITS = 0.41  # of silent OT, for one correlated OT
 
 
 @dataclass(frozen=True, slots=True)

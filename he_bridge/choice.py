@@ -4,9 +4,9 @@ Times are nanoseconds of CPU of both parties together, measured on a server core
 kernels; they decide between ways that differ by factors, and pace the display of progress. A byte counts as
 `packed.BYTE_NS`.
 
-    weights   packed (LIN64P, LIN24P for rings up to 24 bits): a product of 128 rows with 768 x 768 takes 3.0 s and
-              3.8 MB, of 4 rows 0.6 s and 0.8 MB; nearly proportional to rows times columns.
-              RowBatch (LIN64): 5.1 s and 245 MB for anything up to 8192 rows.
+    weights   packed (LIN64P, LIN24P for rings up to 24 bits): a product of 128 rows with 768 x 768 takes 1.7 s and
+              3.6 MB, of 4 rows 0.4 s and 0.7 MB; nearly proportional to rows times columns.
+              RowBatch (LIN64): 5.1 s and 230 MB for 8192 rows, and little less for fewer.
     diagonal  Multiplying by a diagonal matrix [k] is a product with k columns of which each needs one tile of one
               ciphertext: it joins the product of the same mask with other weights, so nothing more is sent there,
               and what remains is merging, 0.16 MB back and 0.1 to 0.2 s for each 8192 elements. (In slots it
@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from he_bridge import matmul, packed, packing
 from he_bridge.packing import Shape
-from he_bridge.params import LIN24P, LIN64, LIN64P, ParameterSet
+from he_bridge.params import A_DIGITS, B_DIGITS, LIN24P, LIN64, LIN64P, ParameterSet
 from he_bridge.slot_sets import TripleParams
 
 #: CPU of both parties for each nanosecond of `packing.cost_ns`, which counts one thread in a quiet process.
-_PACKED = 1.6
+_PACKED = 1.3
 #: RowBatch: an input encrypted, sent, expanded; an output masked, sent, decrypted; a weight times 8192 rows.
 _INPUT_NS, _OUTPUT_NS, _WEIGHT_NS = 1.9e6, 3.2e6, 2.0e3
 #: In slots, for each prime: a block of an operand encrypted, sent, multiplied; a block masked, sent, decrypted.
@@ -34,7 +34,7 @@ def linear_set(shape: Shape, bits: int) -> ParameterSet:
     sets = [LIN64P, LIN64] if bits > LIN24P.ring_bits else [LIN24P, LIN64P, LIN64]
 
     def time(params: ParameterSet) -> float:
-        return linear_ns(params, shape) + packed.BYTE_NS * linear_bytes(params, shape)
+        return linear_ns(params, shape) + packed.BYTE_NS * linear_bytes(params, shape, bits)
 
     return min(sets, key=time)
 
@@ -49,12 +49,17 @@ def linear_ns(params: ParameterSet, shape: Shape) -> float:
     return -(-shape.rows // params.degree) * batch
 
 
-def linear_bytes(params: ParameterSet, shape: Shape) -> int:
-    """Bytes of its ciphertexts, both ways."""
+def linear_bytes(params: ParameterSet, shape: Shape, bits: int) -> int:
+    """Bytes of its ciphertexts, both ways, for a result modulo 2^bits."""
     if params.special:
-        return sum(sum(packing.message_bytes(params, layout)) for _, _, layout in packed.calls(params, shape))
-    up, down = params.wire_bits(params.primes), 2 * params.wire_bits(params.kept)
-    return -(-shape.rows // params.degree) * params.degree * (shape.inputs * up + shape.outputs * down) // 8
+        layouts = [layout for _, _, layout in packed.calls(params, shape)]
+        return sum(sum(packing.message_bytes(params, layout, bits)) for layout in layouts)
+    places = -(-shape.rows // params.degree) * params.degree
+    up, down = (
+        places * params.wire_bits(params.primes),
+        places * (bits + A_DIGITS) + shape.rows * (bits + B_DIGITS),
+    )
+    return (shape.inputs * up + shape.outputs * down) // 8
 
 
 def matrix_ns(shape: Shape, bits: int, terms: matmul.Terms) -> float:

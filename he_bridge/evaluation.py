@@ -8,7 +8,7 @@ or when they are needed), blocks of inputs, blocks of replies. A counter of prod
 message of an earlier one is refused. The client may offer several products before it takes the replies to one.
 
 Memory of the evaluator: the shorter side is kept whole, that is all fresh ciphertexts of a product (N residues of
-4 bytes for two parts and each prime, 393 KB under LIN64P) while results are made a group at a time, or all sums
+4 bytes for two parts and each prime, 328 KB under LIN64P) while results are made a group at a time, or all sums
 while ciphertexts are added up a block at a time; besides, a group's results twice and `_TILES` weight polynomials.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from net import Channel
 BLOCK = 16
 #: Results that are merged at once, or one reply's if these are more; and replies of one message: 2.5 MB.
 _RESULTS, _REPLIES = 16, 16
-#: Weight polynomials transformed at once: 2.4 MB for each 12 under LIN64P, a few caches' worth.
+#: Weight polynomials transformed at once: 2.0 MB for each 12 under LIN64P, a few caches' worth.
 _TILES = 32
 
 #: (product, groups, tiles) -> words of the weights there (`Layout.weights`).
@@ -42,6 +43,20 @@ Operand = Callable[[int, slice, slice], Array]
 Results = Callable[[int, int], Array]
 #: Called after every message of replies.
 Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One product as both ends know it: its layout, what names the matrix in clear, and the ring, modulo 2^bits."""
+
+    layout: Layout
+    tag: bytes
+    bits: int | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """Names it in the headers of messages."""
+        return self.layout.digest(self.tag + b"modulo 2^%d" % (self.bits or 0))
 
 
 class _End(ABC):
@@ -70,10 +85,10 @@ class _End(ABC):
     def _pass_key(self, shift: int) -> None:
         """Sends or receives the switching key for a distance."""
 
-    def _header(self, layout: Layout, tag: bytes, turn: int, kind: Kind, first: int, count: int) -> Header:
-        shape = layout.shape
+    def _header(self, task: Task, turn: int, kind: Kind, first: int, count: int) -> Header:
+        shape = task.layout.shape
         sizes = (shape.rows, shape.inputs, shape.outputs)
-        return Header(kind, self.ring.params.digest, layout.digest(tag), turn, *sizes, first, count)
+        return Header(kind, self.ring.params.digest, task.digest, turn, *sizes, first, count)
 
 
 class Owner(_End):
@@ -84,28 +99,30 @@ class Owner(_End):
         self._secret = rlwe.SecretKey(self.ring, self.prg)
         wire.send_public_key(channel, self.level, rlwe.public_key(self._secret, self.level, self.prg))
 
-    def offer(self, layout: Layout, tag: bytes, x: Array, lead: bool = True) -> int:
+    def offer(self, task: Task, x: Array, lead: bool = True) -> int:
         """Begins a product: sends x [batch, rows, K] encrypted, after switching keys that are new. Its number.
 
         lead: False if it follows another one without waiting, so that it costs no round of its own.
         """
         self._counter += 1
+        layout, ring = task.layout, self.ring.of(task.bits)
         self.ready(layout)
         for first, end in spans(layout.ciphertexts, BLOCK):
             words = layout.inputs(self.ring.backend, x, first, end - first)
             seed = fresh_key()
-            b = rlwe.encrypt(self._secret, words, seed, self.prg)
-            header = self._header(layout, tag, self._counter, Kind.INPUTS, first, end - first)
+            b = rlwe.encrypt(ring, self._secret, words, seed, self.prg)
+            header = self._header(task, self._counter, Kind.INPUTS, first, end - first)
             wire.send_inputs(self._channel, self.ring, header, seed, b, round=lead and first == 0)
         return self._counter
 
-    def finish(self, layout: Layout, tag: bytes, turn: int, step: Step, lead: bool = True) -> Array:
+    def finish(self, task: Task, turn: int, step: Step, lead: bool = True) -> Array:
         """Decrypts the replies to product `turn`: results plus masks [batch, rows, n]."""
-        words = self.ring.backend.empty((layout.replies, self.ring.degree))
+        layout, ring = task.layout, self.ring.of(task.bits)
+        words = ring.backend.empty((layout.replies, layout.wanted))
         for first, end in reply_spans(layout):
-            header = self._header(layout, tag, turn, Kind.REPLIES, first, end - first)
-            replies = wire.recv_replies(self._channel, self.ring, header, round=lead and first == 0)
-            words[first:end] = rlwe.decrypt(self._secret, replies)
+            header = self._header(task, turn, Kind.REPLIES, first, end - first)
+            replies = wire.recv_replies(self._channel, ring, header, layout.wanted, round=lead and first == 0)
+            words[first:end] = rlwe.decrypt(ring, self._secret, replies, layout.places)
             step()
         return layout.extract(words)
 
@@ -122,28 +139,30 @@ class Evaluator(_End):
         self._public = wire.recv_public_key(channel, self.level)
         self._keys: dict[int, Array] = {}
 
-    def answer(self, layout: Layout, tag: bytes, operand: Operand, step: Step, lead: bool = True) -> Array:
+    def answer(self, task: Task, operand: Operand, step: Step, lead: bool = True) -> Array:
         """Receives encrypted operands, multiplies, replies; the masks [batch, rows, n]. lead: as at the client."""
         self._counter += 1
+        layout = task.layout
         self.ready(layout)
         shape = layout.shape
         kept = shape.batch > 1 or shape.diagonals > 0 or layout.tiles <= layout.results
         sums = self._kept_inputs if kept else self._kept_results
-        results = sums(layout, tag, operand, lead)
-        masks = self.ring.backend.empty((layout.replies, self.ring.degree))
+        results = sums(task, operand, lead)
+        masks = self.ring.backend.empty((layout.replies, layout.wanted))
         for first, end in reply_spans(layout):
             leads = lead and first == 0
-            masks[first:end] = self._reply(layout, tag, first, results(first, end), end - first, leads)
+            masks[first:end] = self._reply(task, first, results(first, end), end - first, leads)
             step()
         return layout.extract(masks)
 
     def _pass_key(self, shift: int) -> None:
         self._keys[shift] = wire.recv_switching_key(self._channel, self.ring, shift).both(self.ring)
 
-    def _kept_inputs(self, layout: Layout, tag: bytes, operand: Operand, lead: bool) -> Results:
+    def _kept_inputs(self, task: Task, operand: Operand, lead: bool) -> Results:
         """Receives all ciphertexts; results are made when replies need them."""
+        layout = task.layout
         packs = [self._empty(2 * layout.tiles) for _ in range(layout.packs)]
-        for first, b, a in self._inputs(layout, tag, lead):
+        for first, b, a in self._inputs(task, lead):
             for place in range(b.shape[1]):
                 pack, t = divmod(first + place, layout.tiles)
                 packs[pack][:, t], packs[pack][:, layout.tiles + t] = b[:, place], a[:, place]
@@ -160,10 +179,11 @@ class Evaluator(_End):
 
         return results
 
-    def _kept_results(self, layout: Layout, tag: bytes, operand: Operand, lead: bool) -> Results:
+    def _kept_results(self, task: Task, operand: Operand, lead: bool) -> Results:
         """Adds products up as ciphertexts of the one matrix come in."""
+        layout = task.layout
         total, groups = None, slice(0, layout.groups)
-        for first, b, a in self._inputs(layout, tag, lead):
+        for first, b, a in self._inputs(task, lead):
             x = self.ring.backend.xp.concatenate([b, a], axis=1)
             tiles = slice(first, first + b.shape[1])
             total = self._products(layout, operand, 0, groups, tiles, x, total)
@@ -176,12 +196,12 @@ class Evaluator(_End):
 
         return results
 
-    def _inputs(self, layout: Layout, tag: bytes, lead: bool) -> Iterator[tuple[int, Array, Array]]:
+    def _inputs(self, task: Task, lead: bool) -> Iterator[tuple[int, Array, Array]]:
         """Blocks of ciphertexts: first number, b and a parts as values, divided by the spread of merging."""
-        ring = self.ring
+        ring, layout = self.ring, task.layout
         inverse = ring.constants(np.array([pow(layout.merged_spread, -1, p) for p in ring.primes], np.uint32))
         for first, end in spans(layout.ciphertexts, BLOCK):
-            header = self._header(layout, tag, self._counter, Kind.INPUTS, first, end - first)
+            header = self._header(task, self._counter, Kind.INPUTS, first, end - first)
             b, a = wire.recv_inputs(self._channel, ring, header, round=lead and first == 0)
             if layout.merged_spread > 1:
                 b, a = ring.multiply_add(b, inverse), ring.multiply_add(a, inverse)
@@ -214,11 +234,9 @@ class Evaluator(_End):
             out[:, :, first:end] = sums.reshape(len(ring.primes), 2, -1, ring.degree)
         return out
 
-    def _reply(
-        self, layout: Layout, tag: bytes, first: int, results: Array, count: int, leads: bool
-    ) -> Array:
-        """Merges results, values [primes, 2, count * members, N], and sends replies; their masks [count, N]."""
-        ring, level, backend = self.ring, self.level, self.ring.backend
+    def _reply(self, task: Task, first: int, results: Array, count: int, leads: bool) -> Array:
+        """Merges results, values [primes, 2, count * members, N], and sends replies; masks [count, wanted]."""
+        ring, level, backend, layout = self.ring, self.level.of(task.bits), self.ring.backend, task.layout
         contiguous = backend.xp.ascontiguousarray
         cut = results.reshape(len(ring.primes), 2, count, layout.members, ring.degree)
         by_member = contiguous(cut.transpose(0, 1, 3, 2, 4)).reshape(len(ring.primes), -1, ring.degree)
@@ -227,12 +245,12 @@ class Evaluator(_End):
             c = backend.drop_prime(c, ring.primes[:dropped])
         c = keyswitch.merge(ring, self._keys, c, count, layout.merged_spread)
         c = level.values(c)
-        mask = Ring(ring.params.ring_bits).reduce(self.prg.words((count, ring.degree)))
+        mask = Ring(level.ring_bits).reduce(self.prg.words((count, ring.degree)))
         parts = contiguous(c[:, :count]), contiguous(c[:, count:])
-        replies = rlwe.reply(level, self._public, *parts, mask, self.prg)
-        header = self._header(layout, tag, self._counter, Kind.REPLIES, first, count)
-        wire.send_replies(self._channel, ring, header, replies, round=leads)
-        return mask
+        replies = rlwe.reply(level, self._public, *parts, mask, self.prg, layout.places)
+        header = self._header(task, self._counter, Kind.REPLIES, first, count)
+        wire.send_replies(self._channel, level, header, replies, round=leads)
+        return mask[:, layout.places]
 
     def _tiles_of(self, x: Array, layout: Layout, tiles: slice) -> Array:
         """Some tiles of x [primes, 2 tiles, N], both parts."""

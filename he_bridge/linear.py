@@ -6,8 +6,8 @@ shares of X W (the preprocessing of Delphi, ePrint 2020/050).
 
 One ciphertext carries one column of R: row i is coefficient i. So output column c is sum_k W_kc ciphertext_k,
 with the weights as plain integers: no transforms of weights, no rotations, no keys but one. Cost of a batch of
-N rows: K encryptions, 2 K C N products for each prime in float64 matrix products, C replies; on the wire 162
-bits for each of N K numbers and 150 for each of N C (LIN64). Fewer rows than N cost as much as N.
+N rows: K encryptions, 2 K C N products for each prime in float64 matrix products, C replies; on the wire 153
+bits for each of N K numbers and 139 for each of N C (LIN64). Fewer rows than N cost hardly less than N.
 
 What is revealed. To the server: nothing beyond ring-LWE (128 bits), K and C are public. To the client: R W + S,
 uniform, and the weights' trace in the noise up to the distance that `Weights.margins` states. Both parties follow
@@ -112,9 +112,9 @@ class _Turns:
     params: ParameterSet
     counter: int = 0
 
-    def next_batch(self, layer: Layer, rows: int) -> _Batch:
+    def next_batch(self, layer: Layer, rows: int, bits: int | None) -> _Batch:
         self.counter += 1
-        return _Batch(self.params, layer, rows, self.counter)
+        return _Batch(self.params, layer, rows, self.counter, bits)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,12 @@ class _Batch:
     layer: Layer
     rows: int
     counter: int
+    bits: int | None
+
+    @property
+    def places(self) -> slice:
+        """The coefficients that carry results."""
+        return slice(0, self.rows)
 
     def header(self, kind: Kind, first: int, count: int) -> Header:
         shape = (self.rows, self.layer.inputs, self.layer.outputs)
@@ -146,14 +152,16 @@ class RowBatchClient:
     def __repr__(self) -> str:
         return f"RowBatchClient({self._ring.params.name}, <hidden>)"
 
-    def correlate(self, layer: Layer, r: Array, progress: Progress = silent) -> Array:
-        """R W + S [rows, C] modulo 2^ring_bits for words R [rows, K]. Raises NetError."""
+    def correlate(
+        self, layer: Layer, r: Array, progress: Progress = silent, bits: int | None = None
+    ) -> Array:
+        """R W + S [rows, C] modulo 2^bits (None: as the set's ring) for words R [rows, K]. Raises NetError."""
         if r.ndim != 2 or r.shape[1] != layer.inputs:
             raise ValueError(f"R must be [rows, {layer.inputs}], not {r.shape}")
         out = self._ring.backend.empty((len(r), layer.outputs))
         step = _steps(self._ring.params, layer, len(r), progress)
         for start, stop in _spans(len(r), self._ring.degree):
-            batch = self._turns.next_batch(layer, stop - start)
+            batch = self._turns.next_batch(layer, stop - start, bits)
             self._offer(batch, r[start:stop], step)
             self._finish(batch, out[start:stop], step)
         return out
@@ -164,18 +172,18 @@ class RowBatchClient:
             words = self._ring.backend.zeros((end - first, self._ring.degree))
             words[:, : batch.rows] = r[:, first:end].T
             seed = fresh_key()
-            b = rlwe.encrypt(self._secret, words, seed, self._prg)
+            b = rlwe.encrypt(self._ring.of(batch.bits), self._secret, words, seed, self._prg)
             header = batch.header(Kind.INPUTS, first, end - first)
             wire.send_inputs(self._channel, self._ring, header, seed, b, round=first == 0)
             step()
 
     def _finish(self, batch: _Batch, out: Array, step: Callable[[], None]) -> None:
         """Decrypts the replies into `out`."""
+        ring = self._ring.of(batch.bits)
         for first, end in _spans(batch.layer.outputs, BLOCK):
             header = batch.header(Kind.REPLIES, first, end - first)
-            replies = wire.recv_replies(self._channel, self._ring, header, round=first == 0)
-            words = rlwe.decrypt(self._secret, replies)
-            out[:, first:end] = words[:, : batch.rows].T
+            replies = wire.recv_replies(self._channel, ring, header, batch.rows, round=first == 0)
+            out[:, first:end] = rlwe.decrypt(ring, self._secret, replies, batch.places).T
             step()
 
 
@@ -191,14 +199,16 @@ class RowBatchServer:
         self._public = wire.recv_public_key(channel, self._ring)
         self._step: Callable[[], None] = lambda: None
 
-    def correlate(self, weights: Weights, rows: int, progress: Progress = silent) -> Array:
-        """S [rows, C], uniform words modulo 2^ring_bits. Raises NetError, ParameterError before any message."""
+    def correlate(
+        self, weights: Weights, rows: int, progress: Progress = silent, bits: int | None = None
+    ) -> Array:
+        """S [rows, C], uniform words modulo 2^bits. Raises NetError, ParameterError before any message."""
         params = self._ring.params
         check_batches(params, weights.margins, len(list(_spans(rows, params.degree))))
         out = self._ring.backend.empty((rows, weights.layer.outputs))
         self._step = _steps(self._ring.params, weights.layer, rows, progress)
         for start, stop in _spans(rows, self._ring.degree):
-            batch = self._turns.next_batch(weights.layer, stop - start)
+            batch = self._turns.next_batch(weights.layer, stop - start, bits)
             self._evaluate(batch, weights, out[start:stop])
         return out
 
@@ -236,12 +246,12 @@ class RowBatchServer:
 
     def _reply(self, batch: _Batch, first: int, result: tuple[Array, Array], out: Array) -> None:
         """Masks and sends the results for columns from `first` on; the masks go to `out`."""
-        ring, contiguous = self._ring, self._ring.backend.xp.ascontiguousarray
+        ring, contiguous = self._ring.of(batch.bits), self._ring.backend.xp.ascontiguousarray
         b, a = result
         for start, stop in _spans(b.shape[1], BLOCK):
-            mask = Ring(ring.params.ring_bits).reduce(self._prg.words((stop - start, ring.degree)))
+            mask = Ring(ring.ring_bits).reduce(self._prg.words((stop - start, ring.degree)))
             parts = (contiguous(b[:, start:stop]), contiguous(a[:, start:stop]))
-            replies = rlwe.reply(ring, self._public, *parts, mask, self._prg)
+            replies = rlwe.reply(ring, self._public, *parts, mask, self._prg, batch.places)
             header = batch.header(Kind.REPLIES, first + start, stop - start)
             wire.send_replies(self._channel, ring, header, replies, round=first + start == 0)
             self._step()

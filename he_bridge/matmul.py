@@ -29,7 +29,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array, Ring
 from he_bridge import packing
 from he_bridge.errors import ParameterError
-from he_bridge.evaluation import Evaluator, Operand, Owner, reply_spans, spans
+from he_bridge.evaluation import Evaluator, Operand, Owner, Task, reply_spans, spans
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
 from he_bridge.params import MAT48, MAT64, ParameterSet
@@ -67,7 +67,7 @@ def _margins(params: ParameterSet, shape: Shape, bits: int, byte_ns: float) -> P
             columns = min(layout.columns, layout.shape.outputs)
             norm = 2.0 ** (bits - 1) * np.sqrt(layout.shape.inputs * columns)
             products.append((layout, np.full(layout.results, norm)))
-    return packing.margins(params, products)
+    return packing.margins(params, products, bits)
 
 
 def cut(params: ParameterSet, shape: Shape, bits: int, byte_ns: float = BYTE_NS) -> list[Piece]:
@@ -196,9 +196,10 @@ class MatrixProductClient(_Party):
     ) -> Iterator[Array]:
         """Everything is offered before the first reply is awaited."""
         operands = ring.reduce(a), ring.reduce(turned_b)
-        turns = [self._end.offer(layouts[k], _tag(k, ring), operands[k], k == terms[0]) for k in terms]
-        for k, turn in zip(terms, turns, strict=True):
-            yield self._end.finish(layouts[k], _tag(k, ring), turn, step, k == terms[0])
+        tasks = {k: _task(k, layouts, ring) for k in terms}
+        turns = [self._end.offer(task, operands[k], k == terms[0]) for k, task in tasks.items()]
+        for turn, (k, task) in zip(turns, tasks.items(), strict=True):
+            yield self._end.finish(task, turn, step, k == terms[0])
 
 
 class MatrixProductServer(_Party):
@@ -224,7 +225,8 @@ class MatrixProductServer(_Party):
         operands = turned_b.transpose(0, 2, 1), a.transpose(0, 2, 1)
         for k in terms:
             operand = self._operand(layouts[k], operands[k], ring)
-            yield np.uint64(0) - self._end.answer(layouts[k], _tag(k, ring), operand, step, k == terms[0])
+            task = _task(k, layouts, ring)
+            yield np.uint64(0) - self._end.answer(task, operand, step, k == terms[0])
 
     def _operand(self, layout: Layout, w: Array, ring: Ring) -> Operand:
         backend, unused = self._end.ring.backend, np.uint64(64 - ring.bits)
@@ -236,9 +238,9 @@ class MatrixProductServer(_Party):
         return words
 
 
-def _tag(number: int, ring: Ring) -> bytes:
-    """Names a cross term in the headers of messages."""
-    return b"cross term %d modulo 2^%d" % (number, ring.bits)
+def _task(number: int, layouts: tuple[Layout, Layout], ring: Ring) -> Task:
+    """A cross term."""
+    return Task(layouts[number], b"cross term %d" % number, ring.bits)
 
 
 def _steps(progress: Progress, every: list[Part], terms: Terms) -> Callable[[], None]:

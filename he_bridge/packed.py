@@ -7,10 +7,10 @@ as `linear` makes them for 8192 rows at once. The packing is that of `packing`, 
     client: share = PackedClient(backend, channel, LIN64P).correlate(layer, x)          # X W + S
     server: share = PackedServer(backend, channel, LIN64P).correlate(weights, rows)     # S
 
-Cost of 128 x 768 x 768 under LIN64P: 12 fresh ciphertexts of 166 KB, 768 results merged by 756 key switches to
-12 replies of 154 KB: 2.0 MB and 1.8 MB; and once for a session 1.2 MB for each of 6 switching keys. Weights are
+Cost of 128 x 768 x 768 under LIN64P: 12 fresh ciphertexts of 154 KB, 768 results merged by 756 key switches to
+12 replies of 142 KB: 1.84 MB and 1.71 MB; and once for a session 0.9 MB for each of 6 switching keys. Weights are
 transformed as they are needed: keeping them would take 32 KB for each of tiles * results * primes polynomials,
-1.8 GB for this product, to save a sixth of the time.
+1.5 GB for this product, to save a sixth of the time.
 
 What is revealed. To the server: nothing beyond ring-LWE (128 bits, circular security assumed); rows, K and n are
 public. To the client: X W + S, uniform, and the weights' trace in the noise up to the distance that
@@ -31,7 +31,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array
 from he_bridge import packing
 from he_bridge.errors import ParameterError
-from he_bridge.evaluation import Evaluator, Owner, reply_spans, spans
+from he_bridge.evaluation import Evaluator, Owner, Task, reply_spans, spans
 from he_bridge.linear import Layer, signed_integers
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
@@ -108,16 +108,19 @@ class PackedClient:
         for _, _, layout in calls(self._params, layer.shape(rows), self._byte_ns):
             self._end.ready(layout)
 
-    def correlate(self, layer: Layer, x: Array, progress: Progress = silent) -> Array:
-        """X W + S [rows, n] modulo 2^ring_bits for words X [rows, K]. Raises NetError."""
+    def correlate(
+        self, layer: Layer, x: Array, progress: Progress = silent, bits: int | None = None
+    ) -> Array:
+        """X W + S [rows, n] modulo 2^bits (None: as the set's ring) for words X [rows, K]. Raises NetError."""
         if x.ndim != 2 or x.shape[1] != layer.inputs:
             raise ValueError(f"X must be [rows, {layer.inputs}], not {x.shape}")
         out = self._end.ring.backend.empty((len(x), layer.outputs))
         every = calls(self._params, layer.shape(len(x)), self._byte_ns)
         step = _steps(progress, every)
         for start, stop, layout in every:
-            turn = self._end.offer(layout, layer.digest, x[None, start:stop])
-            out[start:stop] = self._end.finish(layout, layer.digest, turn, step)[0]
+            task = Task(layout, layer.digest, bits)
+            turn = self._end.offer(task, x[None, start:stop])
+            out[start:stop] = self._end.finish(task, turn, step)[0]
         return out
 
 
@@ -139,8 +142,10 @@ class PackedServer:
         for _, _, layout in calls(self._params, layer.shape(rows), self._byte_ns):
             self._end.ready(layout)
 
-    def correlate(self, weights: PackedWeights, rows: int, progress: Progress = silent) -> Array:
-        """S [rows, n], uniform words modulo 2^ring_bits. Raises NetError, ParameterError before any message."""
+    def correlate(
+        self, weights: PackedWeights, rows: int, progress: Progress = silent, bits: int | None = None
+    ) -> Array:
+        """S [rows, n], uniform words modulo 2^bits. Raises NetError, ParameterError before any message."""
         if weights.params != self._params:
             raise ParameterError(f"these weights were checked for {weights.params.name}")
         weights.margins(rows, self._byte_ns)
@@ -153,7 +158,7 @@ class PackedServer:
             def operand(product: int, groups: slice, tiles: slice, layout: Layout = layout) -> Array:
                 return layout.weights(backend, weights.words, product, groups, tiles)
 
-            out[start:stop] = self._end.answer(layout, layer.digest, operand, step)[0]
+            out[start:stop] = self._end.answer(Task(layout, layer.digest, bits), operand, step)[0]
         return out
 
 

@@ -26,7 +26,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import log2, pi, prod, sqrt
+from math import log2, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,17 @@ from gpu_ss.backend.lattice import LEAST_TERMS
 from gpu_ss.ring import Array
 from he_bridge import keyswitch
 from he_bridge.errors import ParameterError
-from he_bridge.params import NOISE_SIGMAS, ROUNDING_SIGMAS, ParameterSet, check, modulus_bits, rounding_sigmas
+from he_bridge.params import (
+    A_DIGITS,
+    B_DIGITS,
+    NOISE_SIGMAS,
+    ROUNDING_SIGMAS,
+    ParameterSet,
+    check,
+    hidden_bits,
+    modulus_bits,
+    rounding_sigmas,
+)
 
 #: Nanoseconds of one core for one transform of 8192 points, and for what goes with a term of a product.
 TRANSFORM_NS = 14_000
@@ -149,6 +159,16 @@ class Layout:
         """Coefficients of a weight polynomial, of which those above are zero."""
         return max(LEAST_TERMS, self.degree // self.padded_rows)
 
+    @property
+    def places(self) -> slice:
+        """The coefficients of a reply that carry results, or padding of columns and members."""
+        return slice(0, self.shape.rows * self.columns * self.spread, self.spread // self.members)
+
+    @property
+    def wanted(self) -> int:
+        """How many these are."""
+        return self.shape.rows * self.columns * self.members
+
     def digest(self, weights: bytes) -> bytes:
         """Names this layout, and the weights in it, in the headers of messages."""
         return hashlib.blake2b(weights + repr(self).encode(), digest_size=16).digest()
@@ -182,15 +202,12 @@ class Layout:
         return backend.xp.concatenate([words, padding], axis=1)
 
     def extract(self, words: Array) -> Array:
-        """[batch, rows, n] of the words [replies, N] of all replies."""
-        shape, stride = self.shape, self.spread // self.members
-        cut = words.reshape(self.replies, self.padded_rows, self.columns, self.members, stride)[..., 0]
-        results = cut.transpose(0, 3, 1, 2).reshape(-1, self.padded_rows, self.columns)[: self.results]
-        columns = results.reshape(shape.batch, self.groups, self.padded_rows, self.columns).transpose(
-            0, 2, 1, 3
-        )
-        flat = columns.reshape(shape.batch, self.padded_rows, self.groups * self.columns)
-        return flat[:, : shape.rows, : shape.outputs]
+        """[batch, rows, n] of the words [replies, wanted] at the `places` of all replies."""
+        shape = self.shape
+        cut = words.reshape(self.replies, shape.rows, self.columns, self.members)
+        results = cut.transpose(0, 3, 1, 2).reshape(-1, shape.rows, self.columns)[: self.results]
+        columns = results.reshape(shape.batch, self.groups, shape.rows, self.columns).transpose(0, 2, 1, 3)
+        return columns.reshape(shape.batch, shape.rows, self.groups * self.columns)[:, :, : shape.outputs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +217,7 @@ class PackedMargins:
     modulus_bits: int
     noise_bits: float  # log2 of the bound of the noise of a result, before the dropped primes are divided out
     noise_room_bits: float  # of what could be borne there
-    rounding_sigmas: float  # q'' / 2t in standard deviations of the noise of a reply
+    rounding_sigmas: float  # what the digits of a reply leave, in standard deviations of its noise
     privacy_bits: float  # -log2 of the statistical distance of all replies
 
 
@@ -247,25 +264,32 @@ def cost_ns(params: ParameterSet, layout: Layout, byte_ns: float) -> float:
     return TRANSFORM_NS * transforms * params.degree / 8192 + byte_ns * (up + down)
 
 
-def message_bytes(params: ParameterSet, layout: Layout) -> tuple[int, int]:
-    """Bytes of ciphertexts to the evaluator and back, without headers and keys."""
+def message_bytes(params: ParameterSet, layout: Layout, bits: int | None = None) -> tuple[int, int]:
+    """Bytes of ciphertexts to the evaluator and back, for results modulo 2^bits; without headers and keys."""
+    bits = params.ring_bits if bits is None else bits
     up = layout.ciphertexts * params.degree * params.wire_bits(params.primes) // 8
-    return up, layout.replies * 2 * params.degree * params.wire_bits(params.kept) // 8
+    down = layout.wanted * (bits + B_DIGITS) + params.degree * (bits + A_DIGITS)
+    return up, layout.replies * down // 8
 
 
-def margins(params: ParameterSet, products: list[tuple[Layout, NDArray[np.float64]]]) -> PackedMargins:
-    """Margins of products with weights of these norms, all together. Raises ParameterError if they do not suffice.
+def margins(
+    params: ParameterSet, products: list[tuple[Layout, NDArray[np.float64]]], bits: int | None = None
+) -> PackedMargins:
+    """Margins of products with weights of these norms, all together, modulo 2^bits (None: as the set's ring).
+
+    Raises ParameterError if they do not suffice.
 
     norms: for each result of a layout sqrt(sum w^2) over all the weights in its polynomials. The noise of a result
     is error_sigma times that, divided by the special primes if ciphertexts are wide; merging adds
     `keyswitch.switching_sigma`, dividing the rounding times the spread. A reply differs from one without this
-    noise with probability at most E|noise| q''/q for each coefficient; privacy_bits adds that up.
+    noise with probability at most E|noise| 2^(bits + 1) / q for each coefficient that is sent; privacy_bits adds
+    that up.
     """
     check(params)
     if not params.special:
         raise ParameterError(f"{params.name} has no primes for switching keys")
     divisor = float(prod(params.special)) if params.wide else 1.0
-    q, reduced = prod(params.level), prod(params.kept)
+    bits = params.ring_bits if bits is None else bits
     total, largest = 0.0, 0.0
     for layout, norms in products:
         spread = layout.merged_spread
@@ -273,19 +297,18 @@ def margins(params: ParameterSet, products: list[tuple[Layout, NDArray[np.float6
         added = keyswitch.switching_sigma(params, spread)
         if params.wide:
             added = sqrt(added**2 + (spread * params.rounding_sigma) ** 2)
-        places = layout.padded_rows * layout.columns if layout.merging else layout.degree
-        total += places * float(own.sum()) + layout.replies * layout.degree * added
+        places = layout.shape.rows * layout.columns
+        total += places * float(own.sum()) + layout.replies * layout.wanted * added
         largest = max(largest, sqrt(float(own.max()) ** 2 + added**2 + params.zero_sigma**2))
-    noise, room = log2(NOISE_SIGMAS * largest), log2(q) - params.ring_bits - 1
+    noise, room = log2(NOISE_SIGMAS * largest), log2(prod(params.level)) - bits - 1
     if noise > room:
         raise ParameterError(
             f"noise of 2^{noise:.1f} exceeds the 2^{room:.1f} that {params.name} can decrypt"
         )
-    sigmas = rounding_sigmas(params, largest)
+    sigmas = rounding_sigmas(params, largest, bits)
     if sigmas < ROUNDING_SIGMAS:
         raise ParameterError(f"{params.name} decrypts these products wrongly ({sigmas:.1f} sigmas of room)")
-    distance = sqrt(2 / pi) * total * reduced / q
-    privacy = -log2(distance) if distance else float("inf")
+    privacy = hidden_bits(params, total, bits)
     if privacy < params.privacy_bits:
         raise ParameterError(
             f"replies under {params.name} would hide operands of this size by 2^-{privacy:.1f} only, "

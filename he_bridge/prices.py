@@ -54,7 +54,7 @@ def made_bytes(specs: Iterable[Correlation]) -> float:
 def _by_weights(group: list[WeightProduct]) -> float:
     first = group[0]
     shape = shape_of(first.rows, [(s.k,) if s.diagonal else (s.k, s.n) for s in group])
-    return choice.linear_bytes(choice.linear_set(shape, first.bits), shape)
+    return choice.linear_bytes(choice.linear_set(shape, first.bits), shape, first.bits)
 
 
 def _in_slots(spec: Correlation) -> float:

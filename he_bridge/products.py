@@ -211,7 +211,7 @@ class ClientProducts(Products):
         if isinstance(engine, SealRowBatchClient):
             host = engine.correlate(layer, self._backend.to_host(words), progress)
             return self._cut(self._backend.asarray(host), weights)
-        return self._cut(engine.correlate(layer, words, progress), weights)
+        return self._cut(engine.correlate(layer, words, progress, bits), weights)
 
     def _begin(self, rows: int, weights: Handles, bits: int) -> tuple[LinearClient, Layer]:
         shape = self.shape(rows, weights)
@@ -262,9 +262,10 @@ class ServerProducts(Products):
         self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
     ) -> list[Array]:
         engine, checked = self._begin(rows, weights, bits)
-        masks = engine.correlate(checked, rows, progress)
         if isinstance(checked, ScalarWeights):
-            masks = self._backend.asarray(masks)
+            masks = self._backend.asarray(engine.correlate(checked, rows, progress))
+        else:
+            masks = engine.correlate(checked, rows, progress, bits)
         return self._cut(np.uint64(0) - masks, weights)
 
     def _begin(

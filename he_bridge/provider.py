@@ -5,6 +5,8 @@ What is revealed: what the protocols of `products` reveal, that is nothing up to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import ALONE
 from gpu_ss.provider.base import Progress, Provider
@@ -61,7 +63,7 @@ class ProductMaker(Maker):
             return self._products.multiply(operands[0], operands[1], spec.bits), rounds
         return super().compute(spec, *operands)
 
-    def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
+    def make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         """Progress is shown in microseconds of the expected time, also within long products."""
         groups, matrices = _by_mask(batch), batch.of((MatmulProduct,))
         elements = batch.of(elementwise.KINDS)
@@ -69,18 +71,18 @@ class ProductMaker(Maker):
         cost += sum(self._matrices_ns(spec, batch) for spec in matrices.values())
         cost += sum(field_products.cost_ns(spec) for spec in batch.of(field_products.KINDS).values())
         work = Work(progress, cost + sum(elementwise.cost_ns(spec) for spec in elements.values()))
-        made = self._prepared(batch)
+        yield from self._prepared(batch).items()
         for group in groups:
-            made |= self._by_weights(group, batch, work.part(self._weights_ns(group)))
+            yield from self._by_weights(group, batch, work.part(self._weights_ns(group))).items()
         for number, spec in matrices.items():
-            made[number] = [self._matrices(spec, batch, work.part(self._matrices_ns(spec, batch)))]
+            yield number, [self._matrices(spec, batch, work.part(self._matrices_ns(spec, batch)))]
         for number, words in elementwise.make(self._rank, self._backend, batch, self._products, work).items():
             (out,) = elements[number].outputs()
-            made[number] = [words.reshape(out.shape)]
-        in_fields = field_products.FieldKitchen(self._rank, self._backend, batch, self._products, work).make()
-        made |= {number: [words] for number, words in in_fields.items()}
+            yield number, [words.reshape(out.shape)]
+        in_fields = field_products.FieldKitchen(self._rank, self._backend, batch, self._products, work)
+        for number, words in in_fields.make().items():
+            yield number, [words]
         work.finish()
-        return made
 
     def _prepared(self, batch: Batch) -> dict[int, Arrays]:
         """Keys for the products that will be computed directly; they have no arrays."""
@@ -139,7 +141,7 @@ def with_products(
 
     engine: for products with weights. direct: products of matrices are computed while a protocol runs.
     """
-    return MadeProvider(inner, [_products(rank, backend, channel, engine, direct)])
+    return MadeProvider(backend, inner, [_products(rank, backend, channel, engine, direct)])
 
 
 def two_party(
@@ -152,7 +154,7 @@ def two_party(
 ) -> Provider:
     """The same without a dealer: what is not a product of masks comes from oblivious transfer."""
     bits = OtMaker(rank, backend, silent_pair(rank, backend, channel), OT_BITS)
-    return MadeProvider(inner, [bits, _products(rank, backend, channel, engine, direct)], ALONE)
+    return MadeProvider(backend, inner, [bits, _products(rank, backend, channel, engine, direct)], ALONE)
 
 
 def _products(rank: int, backend: Backend, channel: Channel, engine: Engine, direct: bool) -> ProductMaker:

@@ -7,12 +7,13 @@ uint64 [polys, N].
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.prg import Prg, Stream, derive_key
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 from he_bridge.params import ParameterSet
 
 SEED_BYTES = 32
@@ -20,11 +21,15 @@ SEED_BYTES = 32
 
 @dataclass(frozen=True)
 class PolyRing:
-    """The ring of a parameter set, modulo the primes of fresh ciphertexts or other ones of its chain."""
+    """The ring of a parameter set, modulo the primes of fresh ciphertexts or other ones of its chain.
+
+    bits: of the plaintexts, if fewer than the set's.
+    """
 
     backend: Backend
     params: ParameterSet
     moduli: tuple[int, ...] | None = None
+    bits: int | None = None
 
     @property
     def degree(self) -> int:
@@ -33,6 +38,17 @@ class PolyRing:
     @property
     def primes(self) -> tuple[int, ...]:
         return self.params.primes if self.moduli is None else self.moduli
+
+    @property
+    def ring_bits(self) -> int:
+        """Plaintexts are modulo 2^ring_bits."""
+        return self.params.ring_bits if self.bits is None else self.bits
+
+    def of(self, bits: int | None) -> PolyRing:
+        """The same ring with plaintexts modulo 2^bits (None: as many as the set allows)."""
+        if bits is not None and not 1 <= bits <= self.params.ring_bits:
+            raise ValueError(f"{self.params.name} computes modulo 2^{self.params.ring_bits} at most")
+        return replace(self, bits=bits)
 
     def at(self, primes: tuple[int, ...]) -> PolyRing:
         """The same ring modulo the first so many primes of the chain."""
@@ -76,7 +92,7 @@ class PolyRing:
 
     def add_message(self, x: Array, words: Array) -> Array:
         """x + round(q m / 2^ring_bits), coefficients."""
-        return self.backend.scale_up(words, self.params.ring_bits, x, self.primes)
+        return self.backend.scale_up(words, self.ring_bits, x, self.primes)
 
     def switched(self, x: Array) -> Array:
         """Coefficients divided by the dropped primes and rounded, one prime after the other."""
@@ -84,6 +100,19 @@ class PolyRing:
             x = self.backend.drop_prime(x, self.primes[:count])
         return x
 
+    def digits(self, x: Array, after: int) -> Array:
+        """Coefficients in units of the plaintext, with that many digits after the point: see `scale_down`."""
+        return self.backend.scale_down(x, self.ring_bits + after, self.primes[: len(x)])
+
+    def from_digits(self, digits: Array, after: int) -> Array:
+        """Coefficients modulo the kept primes that have these digits, to within two units."""
+        primes, bits = self.params.kept, self.ring_bits + after
+        add = self.backend.xp.zeros((len(primes), *digits.shape[1:]), np.uint32)
+        if len(digits) > 1:
+            lower = digits[1] * np.uint64(prod(primes) >> WORD) >> np.uint64(bits - WORD)
+            add[:] = lower.astype(np.uint32)
+        return self.backend.scale_up(digits[0], min(bits, WORD), add, primes)
+
     def message(self, x: Array, y: Array) -> Array:
         """The words that the coefficients x + y stand for, at whatever modulus these have."""
-        return self.backend.decode_sum(x, y, self.params.ring_bits, self.primes[: len(x)])
+        return self.backend.decode_sum(x, y, self.ring_bits, self.primes[: len(x)])

@@ -15,8 +15,11 @@ import numpy as np
 from gpu_ss.prg import Prg, fresh_key
 from gpu_ss.ring import Array
 from he_bridge.errors import HeError
+from he_bridge.params import A_DIGITS, B_DIGITS
 from he_bridge.ring import PolyRing
 
+#: Every coefficient carries a result.
+ALL = slice(None)
 _SEAL = object()
 
 
@@ -73,9 +76,10 @@ class PublicKey:
 
 
 class Reply:
-    """A ciphertext as coefficients at the reduced modulus, [kept primes, polys, N] both parts.
+    """A ciphertext of which only as many digits are left as decoding needs (`params`): words, see `scale_down`.
 
-    At the evaluator `reply` makes it, and only it can; at the client `wire` reads it from a message.
+    b [parts, polys, places] has the coefficients that carry results, a [parts, polys, N] all. At the evaluator
+    `reply` makes it, and only it can; at the client `wire` reads it from a message.
     """
 
     __slots__ = ("a", "b")
@@ -102,22 +106,26 @@ def public_key(secret: SecretKey, ring: PolyRing, prg: Prg) -> PublicKey:
     return PublicKey(seed, secret.mask(ring.public_uniform(seed, 1), error))
 
 
-def encrypt(secret: SecretKey, words: Array, seed: bytes, prg: Prg) -> Array:
+def encrypt(ring: PolyRing, secret: SecretKey, words: Array, seed: bytes, prg: Prg) -> Array:
     """b as values for words [polys, N]; a is `ring.public_uniform(seed, polys)`. A seed is used once."""
-    ring = secret.ring
     noisy = ring.add_message(ring.errors(prg, len(words)), words)
     return secret.mask(ring.public_uniform(seed, len(words)), ring.values(noisy))
 
 
-def reply(ring: PolyRing, public: PublicKey, b: Array, a: Array, mask: Array, prg: Prg) -> Reply:
+def reply(
+    ring: PolyRing, public: PublicKey, b: Array, a: Array, mask: Array, prg: Prg, places: slice = ALL
+) -> Reply:
     """The only way from an evaluator's result (b, a), as values at full modulus, to the wire.
 
     1. Adds a fresh encryption of zero (p0 u + e0, p1 u + e1), u ternary: hides which combination of the
        client's own `a` parts this is.
     2. Adds the mask, uniform words [polys, N]: the client decrypts result + mask.
-    3. Divides by the dropped primes: what noise of the combination survives changes a rounding with a
-       probability that `params.check_weights` bounds, and is otherwise gone. Without this step the client,
-       who knows the errors it encrypted with, reads the weights off the noise by least squares.
+    3. Divides by the dropped primes, rounds to the digits that decoding needs, and leaves out coefficients of b
+       that carry no result: what noise of the combination survives changes a rounding with a probability that
+       `params.check_weights` bounds, and is otherwise gone. Without this step the client, who knows the errors
+       it encrypted with, reads the weights off the noise by least squares.
+
+    places: of the coefficients that carry results, the same in all polynomials.
     """
     polys = len(mask)
     u = ring.values(ring.ternary(prg, polys))
@@ -125,7 +133,9 @@ def reply(ring: PolyRing, public: PublicKey, b: Array, a: Array, mask: Array, pr
     fresh_b = ring.coefficients(ring.multiply_add(u, public.p0, b))
     fresh_a = ring.coefficients(ring.multiply_add(u, p1, a))
     masked = ring.add_message(ring.errors(prg, polys, fresh_b), mask)
-    return Reply(ring.switched(masked), ring.switched(ring.errors(prg, polys, fresh_a)), _SEAL)
+    short_b = _at(ring, ring.switched(masked), places)
+    short_a = ring.switched(ring.errors(prg, polys, fresh_a))
+    return Reply(ring.digits(short_b, B_DIGITS), ring.digits(short_a, A_DIGITS), _SEAL)
 
 
 def received_reply(b: Array, a: Array) -> Reply:
@@ -133,7 +143,13 @@ def received_reply(b: Array, a: Array) -> Reply:
     return Reply(b, a, _SEAL)
 
 
-def decrypt(secret: SecretKey, reply: Reply) -> Array:
-    """The words of a reply, [polys, N]."""
-    ring = secret.ring
-    return ring.message(ring.coefficients(secret.times(ring.values(reply.a))), reply.b)
+def decrypt(ring: PolyRing, secret: SecretKey, reply: Reply, places: slice = ALL) -> Array:
+    """The words of a reply at its places, [polys, places]."""
+    a = ring.values(ring.from_digits(reply.a, A_DIGITS))
+    shift = _at(ring, ring.coefficients(secret.times(a)), places)
+    return ring.message(shift, ring.from_digits(reply.b, B_DIGITS))
+
+
+def _at(ring: PolyRing, x: Array, places: slice) -> Array:
+    """The coefficients at these places."""
+    return ring.backend.xp.ascontiguousarray(x[:, :, places])

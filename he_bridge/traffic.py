@@ -28,17 +28,17 @@ def messages(spec: Direct) -> Iterator[Message]:
         ]
         shape = shape_of(spec.rows, shapes)
         params = choice.linear_set(shape, spec.bits)
-        yield from _packed(params, shape) if params.special else _batched(params, shape)
+        yield from (_packed if params.special else _batched)(params, shape, spec.bits)
     elif isinstance(spec, DirectMatmul):
         yield from matrices(Shape(spec.batch, spec.m, spec.k, spec.n), spec.bits)
     else:
         raise TypeError(f"{type(spec).__name__} is not computed here")
 
 
-def _packed(params: ParameterSet, shape: Shape) -> Iterator[Message]:
+def _packed(params: ParameterSet, shape: Shape, bits: int) -> Iterator[Message]:
     for _, _, layout in packed.calls(params, shape):
-        yield from _up(params, layout, True)
-        yield from _down(params, layout, True)
+        yield from _up(params, layout, bits, True)
+        yield from _down(params, layout, bits, True)
 
 
 def matrices(shape: Shape, bits: int) -> Iterator[Message]:
@@ -48,36 +48,32 @@ def matrices(shape: Shape, bits: int) -> Iterator[Message]:
         for _, layouts in matmul.parts(params, piece):
             for move in (_up, _down):
                 for k, layout in enumerate(layouts):
-                    yield from move(params, layout, k == 0)
+                    yield from move(params, layout, bits, k == 0)
 
 
-def _up(params: ParameterSet, layout: Layout, lead: bool) -> Iterator[Message]:
+def _up(params: ParameterSet, layout: Layout, bits: int, lead: bool) -> Iterator[Message]:
     for first, end in spans(layout.ciphertexts, BLOCK):
         yield _inputs(params, end - first, lead and first == 0)
 
 
-def _down(params: ParameterSet, layout: Layout, lead: bool) -> Iterator[Message]:
+def _down(params: ParameterSet, layout: Layout, bits: int, lead: bool) -> Iterator[Message]:
     for first, end in reply_spans(layout):
-        yield _replies(params, end - first, lead and first == 0)
+        yield _replies(params, bits, end - first, layout.wanted, lead and first == 0)
 
 
-def _batched(params: ParameterSet, shape: Shape) -> Iterator[Message]:
-    for _ in spans(shape.rows, params.degree):
+def _batched(params: ParameterSet, shape: Shape, bits: int) -> Iterator[Message]:
+    for start, stop in spans(shape.rows, params.degree):
         for first, end in spans(shape.inputs, linear.BLOCK):
             yield _inputs(params, end - first, first == 0)
         for first, end in spans(shape.outputs, linear.BLOCK):
-            yield _replies(params, end - first, first == 0)
+            yield _replies(params, bits, end - first, stop - start, first == 0)
 
 
 def _inputs(params: ParameterSet, count: int, lead: bool) -> Message:
-    size = wire.HEADER_BYTES + SEED_BYTES + _residues(params, params.primes, count)
-    return Message(wire.INPUTS_TAG, CLIENT, size, lead)
+    residues = sum(wire_bytes(count * params.degree, p.bit_length()) for p in params.primes)
+    return Message(wire.INPUTS_TAG, CLIENT, wire.HEADER_BYTES + SEED_BYTES + residues, lead)
 
 
-def _replies(params: ParameterSet, count: int, lead: bool) -> Message:
-    size = wire.HEADER_BYTES + 2 * _residues(params, params.kept, count)
+def _replies(params: ParameterSet, bits: int, count: int, places: int, lead: bool) -> Message:
+    size = wire.HEADER_BYTES + sum(wire.reply_sizes(params, bits, count, places))
     return Message(wire.REPLIES_TAG, SERVER, size, lead)
-
-
-def _residues(params: ParameterSet, primes: tuple[int, ...], polys: int) -> int:
-    return sum(wire_bytes(polys * params.degree, p.bit_length()) for p in primes)

@@ -1,7 +1,8 @@
 """Ciphertexts as messages: a header and bit-packed residues, every size known to the receiver beforehand.
 
 A message is a header frame, a seed frame where seeds are due, and for each part and each prime one frame of
-`bit_length(p)` bits per residue. The receiver knows the one header that is due (parameters, weights, shape,
+`bit_length(p)` bits per residue; of replies, which are digits and no residues, a frame or two for each part, of 64
+bits and of what is left. The receiver knows the one header that is due (parameters, weights, shape,
 counter), so it compares instead of parsing, and allocates nothing for a message that differs. Flipped bits
 within a residue are not noticed here: integrity is the channel's.
 """
@@ -17,15 +18,16 @@ from typing import Any
 import numpy as np
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.ring import Array, wire_bytes
+from gpu_ss.ring import WORD, Array, wire_bytes
 from he_bridge.errors import CiphertextError
 from he_bridge.keyswitch import SwitchingKey
+from he_bridge.params import A_DIGITS, B_DIGITS, ParameterSet
 from he_bridge.ring import SEED_BYTES, PolyRing
 from he_bridge.rlwe import PublicKey, Reply, received_reply
 from net import Channel
 
 MAGIC = b"FLHE"
-VERSION = 1
+VERSION = 2
 INPUTS_TAG, REPLIES_TAG = "he/inputs", "he/replies"
 DIGEST_BYTES = 16
 
@@ -38,7 +40,7 @@ class Kind(IntEnum):
 
     PUBLIC_KEY = 1
     INPUTS = 2  # client to server: seed, b parts as values
-    REPLIES = 3  # server to client: b and a parts as coefficients
+    REPLIES = 3  # server to client: digits of coefficients, of b those that carry results
     SWITCHING_KEY = 4  # client to server: seed, b parts as values; `first` is the distance
 
 
@@ -119,8 +121,7 @@ def unpack_residues(
         raise CiphertextError(f"frames of {sizes} bytes were due, not of {[f.nbytes for f in frames]}")
     rows = []
     for frame, p in zip(frames, primes, strict=True):
-        words = backend.asarray(np.frombuffer(frame, _WORD).astype(np.uint64, copy=False))
-        row = backend.unpack(words, p.bit_length(), polys * ring.degree)
+        row = _unpacked(backend, frame, p.bit_length(), polys * ring.degree)
         if int(row.max()) >= p:
             raise CiphertextError("a ciphertext holds a number that is no residue of its prime")
         rows.append(row.astype(np.uint32).reshape(polys, ring.degree))
@@ -183,21 +184,48 @@ def recv_inputs(
     return b, ring.public_uniform(bytes(seed), header.count)
 
 
+def reply_sizes(params: ParameterSet, bits: int, polys: int, places: int) -> list[int]:
+    """Bytes of each frame of replies in a ring, after the header."""
+    parts = ((places, bits + B_DIGITS), (params.degree, bits + A_DIGITS))
+    return [wire_bytes(polys * size, width) for size, digits in parts for width in _widths(digits)]
+
+
 def send_replies(
     channel: Channel, ring: PolyRing, header: Header, replies: Reply, *, round: bool = False
 ) -> None:
     """What `rlwe.reply` made: header, b, a."""
-    kept = ring.params.kept
-    frames = [*pack_residues(ring.backend, replies.b, kept), *pack_residues(ring.backend, replies.a, kept)]
+    parts = ((replies.b, ring.ring_bits + B_DIGITS), (replies.a, ring.ring_bits + A_DIGITS))
+    frames: list[Any] = [
+        ring.backend.to_host(ring.backend.pack(words, width)).astype(_WORD, copy=False)
+        for part, digits in parts
+        for words, width in zip(part, _widths(digits), strict=True)
+    ]
     channel.send(REPLIES_TAG, [header.encode(), *frames], round=round)
 
 
-def recv_replies(channel: Channel, ring: PolyRing, header: Header, *, round: bool = False) -> Reply:
-    """The evaluator's answer. Raises as `_receive`."""
-    kept = ring.params.kept
-    frames = _receive(channel, REPLIES_TAG, header, 2 * residue_sizes(ring, header.count, kept), round)
-    b = unpack_residues(ring, frames[: len(kept)], header.count, kept)
-    return received_reply(b, unpack_residues(ring, frames[len(kept) :], header.count, kept))
+def recv_replies(
+    channel: Channel, ring: PolyRing, header: Header, places: int, *, round: bool = False
+) -> Reply:
+    """The evaluator's answer, with so many coefficients of b. Raises as `_receive`."""
+    sizes = reply_sizes(ring.params, ring.ring_bits, header.count, places)
+    frames = iter(_receive(channel, REPLIES_TAG, header, sizes, round))
+
+    def part(size: int, digits: int) -> Array:
+        words = [_unpacked(ring.backend, next(frames), w, header.count * size) for w in _widths(digits)]
+        return ring.backend.xp.stack(words).reshape(-1, header.count, size)
+
+    b = part(places, ring.ring_bits + B_DIGITS)
+    return received_reply(b, part(ring.degree, ring.ring_bits + A_DIGITS))
+
+
+def _widths(bits: int) -> list[int]:
+    """The words that numbers of that many bits are made of."""
+    return [bits] if bits <= WORD else [WORD, bits - WORD]
+
+
+def _unpacked(backend: Backend, frame: memoryview, bits: int, count: int) -> Array:
+    words = backend.asarray(np.frombuffer(frame, _WORD).astype(np.uint64, copy=False))
+    return backend.unpack(words, bits, count)
 
 
 def _receive(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpu_ss.backend import get_backend
+from gpu_ss.backend.native import share_cores
 from net import PeerGone, Program, generate, launch
 from transformer import hf
 from transformer.client import check_texts
@@ -79,6 +80,8 @@ def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, qu
     for name in ("model", "task", "trust", "weights", "products", "linear", "engine"):
         argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
     dealt = chosen["trust"] == "dealer"
+    if not dealt:
+        share_cores(2)
     dealer_argv = [*_command("dealer"), *common, "--dealer", "tcp://127.0.0.1:*"]
     first = [Program("dealer", dealer_argv)] if dealt else []
     with launch(first, timeout_s=RUN_TIMEOUT_S) as running:

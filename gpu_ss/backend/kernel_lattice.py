@@ -133,6 +133,17 @@ class LatticeKernels(Launcher):
             self._launch("decode_sum", out.size, x, y, out, self._moduli(primes), inverses, scales, *sizes)
         return out
 
+    def scale_down(self, x: Array, bits: int, primes: Primes) -> Array:
+        shape, rest_bits = self._check_digits(x, bits, primes)
+        out = self.empty((2 if rest_bits else 1, *shape))
+        if out.size:
+            inverses = self._constants(tables.inverses, primes)
+            scales = self._constants(tables.scales, primes, bits - rest_bits)
+            sizes = (len(primes), (1 << (bits - rest_bits)) - 1, rest_bits)
+            arguments = (x, out, self._moduli(primes), inverses, scales, *sizes)
+            self._launch("scale_down", out[0].size, *arguments)
+        return out
+
     def residue_matmul(
         self, weights: Array, largest: int, x: Array, add: Array | None, primes: Primes
     ) -> Array:

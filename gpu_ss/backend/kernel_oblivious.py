@@ -10,18 +10,19 @@ from gpu_ss.ring import Array
 
 _LONG = 256  # rows that are worth adding in two steps: the items of one step must keep a GPU busy
 _SPLIT = 32
+_ALL = 0xFFFFFFFFFFFFFFFF
 
 
 class ObliviousKernels(Launcher):
     """`Oblivious` by kernels."""
 
     def tree_level(
-        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, children: int, keep: int
+        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool, keep: int
     ) -> Array:
-        count, parents, trees = self._check_level(nodes, fixes, targets, first_tree, children)
-        out = self.empty((children * count, trees, 2))
-        sizes = (_log2(parents), _log2(trees), children)
-        self._launch("tree_level", count * trees, nodes, fixes, targets, out, first_tree, keep, *sizes)
+        count, parents, trees = self._check_level(nodes, fixes, targets, first_tree)
+        out = self.empty((2 * count, trees, 2))
+        how = (first_tree, keep, _ALL if half else 0, _log2(parents), _log2(trees))
+        self._launch("tree_level", count * trees, nodes, fixes, targets, out, *how)
         return out
 
     def xor_rows(self, x: Array) -> Array:

@@ -14,10 +14,12 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from gpu_ss.backend.primes import LEAST_DEGREE, Primes, check
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 
 #: The fewest terms of a polynomial that `ntt_of_words` takes.
 LEAST_TERMS = 32
+#: The longest numbers that `scale_down` gives.
+MOST_DIGITS = 80
 
 
 class Lattice(ABC):
@@ -104,6 +106,15 @@ class Lattice(ABC):
         """
 
     @abstractmethod
+    def scale_down(self, x: Array, bits: int, primes: Primes) -> Array:
+        """About 2^bits x / q modulo 2^bits for coefficients x, `bits` up to MOST_DIGITS: words [1, polys, N].
+
+        Of more than 64 bits these are the upper 64, and second words hold the others: [2, polys, N]. Exactly:
+        rounded sum_l z_l s_l / 2^64 for z_l = x (q / p_l)^-1 mod p_l and s_l = floor(2^(min(bits, 64) + 64) / p_l),
+        moved by the bits beyond 64. So it is off by less than 2^-30 of what the last bit of the words stands for.
+        """
+
+    @abstractmethod
     def residue_matmul(
         self, weights: Array, largest: int, x: Array, add: Array | None, primes: Primes
     ) -> Array:
@@ -128,6 +139,12 @@ class Lattice(ABC):
             raise ValueError("no residues")
         check(primes, LEAST_DEGREE)
         return shape
+
+    def _check_digits(self, x: Array, bits: int, primes: Primes) -> tuple[tuple[int, ...], int]:
+        """[polys, N], and how many bits there are beyond a word."""
+        if not 1 <= bits <= MOST_DIGITS:
+            raise ValueError(f"numbers have 1 to {MOST_DIGITS} bits, not {bits}")
+        return self._check_residues(primes, x=x)[1:], max(0, bits - WORD)
 
     def _check_factors(self, x: Array, y: Array, z: Array | None, primes: Primes) -> tuple[int, ...]:
         """The shape of x for x y + z."""
@@ -219,5 +236,5 @@ class NoLattice(Lattice):
         raise TypeError("this backend has no polynomials")
 
     ntt = intt = multiply_add = uniform_residues = binomial_residues = ternary_residues = _refuse
-    scale_up = drop_prime = decode_sum = residue_matmul = _refuse
+    scale_up = drop_prime = decode_sum = scale_down = residue_matmul = _refuse
     ntt_of_words = inner_products = digits = merged = _refuse

@@ -78,6 +78,16 @@ def thread_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_cores(parties: int) -> None:
+    """Leave each of so many processes that compute at the same time on this machine its part of the cores.
+
+    For this process and those it starts; a setting of the user's own stays. More threads than cores would wait for
+    each other within every kernel.
+    """
+    if not {"FASTLMPI_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
+        os.environ["FASTLMPI_THREADS"] = str(max(1, thread_count() // parties))
+
+
 def load(level: str, threads: int) -> dict[str, KernelFn]:
     """The kernels of a library by name, ready to be called."""
     path = library(level)

@@ -12,6 +12,7 @@ from typing import Any
 
 from gpu_ss.ring import Array
 
+BLOCK_ROUNDS = 8  # of ChaCha under blocks as keys, see `provider.ot.cot`
 CHOICE_ROUNDS = 8  # of ChaCha, for the choices: the code is public and only has to look random
 CHOICES = 10  # blocks of the table that a row of the code adds
 GROUP_ROWS = 128  # rows whose choices are drawn together
@@ -28,16 +29,17 @@ class Oblivious(ABC):
 
     @abstractmethod
     def tree_level(
-        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, children: int, keep: int
+        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool, keep: int
     ) -> Array:
-        """One more level of as many binary or quaternary (`children`) trees as `nodes` [Q, trees, 2] has.
+        """One more level of as many binary trees as `nodes` [Q, trees, 2] has.
 
-        Node q of tree j is first completed: `fixes` [C, trees, 2] belong to the C children of one node of the
-        level before, so C P = Q, and node q = c P + p takes fixes[c, j] where p = targets[j] mod P. Its children
-        are the first blocks of ChaCha20 under the node (as 128-bit key), at block (first_tree + j) 2^16 + q with
-        nonce Q; child c becomes node c Q + q. Children of node targets[j] are zero instead: the node is unknown
-        to who computes, and all ones as target means that all is known. `keep` is ANDed to low words.
-        Result [children Q, trees, 2]. Q is a power of two and `trees` one from 16 on.
+        Node q of tree j is first completed: `fixes` [C, trees, 2] belong to the C = 1 or 2 children of one node of
+        the level before, so C P = Q, and node q = c P + p takes fixes[c, j] where p = targets[j] mod P. Its
+        children are the first blocks of ChaCha8 under the node (as 128-bit key), at block (first_tree + j) 2^16 + q
+        with nonce Q, or, with `half`, the first of them and the node XOR that; child c becomes node c Q + q.
+        Children of node targets[j] are zero instead: the node is unknown to who computes, and all ones as target
+        means that all is known. `keep` is ANDed to low words. Result [2 Q, trees, 2]. Q is a power of two and
+        `trees` one from 16 on.
         """
 
     @abstractmethod
@@ -57,7 +59,7 @@ class Oblivious(ABC):
 
     @abstractmethod
     def hash_blocks(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> Array:
-        """Words 0 up to `words` (1 to 8) of ChaCha20 under 128-bit keys: [n, words] from blocks [n, 2].
+        """Words 0 up to `words` (1 to 8) of ChaCha8 under 128-bit keys: [n, words] from blocks [n, 2].
 
         The key of row i is x[i] XOR offset, its block number first + i, and the nonce `domain`.
         """
@@ -81,18 +83,18 @@ class Oblivious(ABC):
             raise ValueError(
                 f"{count} nodes of {trees} trees: both must be powers of two, trees {LEAST_TREES} or more"
             )
-        if len(fixes) not in (1, 2, 4) or count % len(fixes) or targets.shape != (trees,):
+        if len(fixes) not in (1, 2) or count % len(fixes) or targets.shape != (trees,):
             raise ValueError(
                 f"fixes {fixes.shape} and targets {targets.shape} do not fit nodes {nodes.shape}"
             )
         return count, count // len(fixes), trees
 
     def _check_level(
-        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, children: int
+        self, nodes: Array, fixes: Array, targets: Array, first_tree: int
     ) -> tuple[int, int, int]:
         sizes = self._check_trees(nodes, fixes, targets)
-        if children not in (2, 4) or not 0 <= first_tree <= (1 << 48) - sizes[2]:
-            raise ValueError(f"a node has 2 or 4 children, not {children}, and tree numbers 48 bits")
+        if not 0 <= first_tree <= (1 << 48) - sizes[2]:
+            raise ValueError("tree numbers have 48 bits")
         return sizes
 
     def _check_code(

@@ -10,19 +10,14 @@ _COLUMNS = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)]
 _DIAGONALS = [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
 
 
-def output_words(state: Array) -> Array:
+def output_words(state: Array, rounds: int = 20) -> Array:
     """The output for 32-bit states [16, n] as 64-bit words [8, n]."""
-    output = chacha20(state).astype(np.uint64)
+    output = chacha(state, rounds).astype(np.uint64)
     return output[0::2] | output[1::2] << np.uint64(32)
 
 
-def chacha20(state: Array) -> Array:
-    """The output for states [16, n]."""
-    return chacha(state, 20)
-
-
 def chacha(state: Array, rounds: int) -> Array:
-    """The same with another even number of rounds."""
+    """The output for states [16, n], with an even number of rounds."""
     x = state.copy()
     for _ in range(rounds // 2):
         for rows in (*_COLUMNS, *_DIAGONALS):

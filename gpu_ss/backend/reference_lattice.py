@@ -9,7 +9,7 @@ import numpy as np
 from gpu_ss.backend import primes as tables
 from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.primes import Primes, Table
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 
 _HALF_WORD = np.uint64(32)
 _BITS_PER_SIDE = 21  # of a centred binomial sample
@@ -110,6 +110,16 @@ class ReferenceLattice(Lattice):
         units = np.array([q // p * pow(q // p, -1, p) for p in primes], object)[:, None, None]
         value = ((x.astype(object) + y) * units).sum(axis=0) % q
         return ((t * value + q // 2) // q % t).astype(np.uint64)
+
+    def scale_down(self, x: Array, bits: int, primes: Primes) -> Array:
+        _, rest_bits = self._check_digits(x, bits, primes)
+        q = prod(primes)
+        total = (1 << WORD) >> (rest_bits + 1)
+        for row, p in zip(x.astype(object), primes, strict=True):
+            total = total + row * pow(q // p, -1, p) % p * ((1 << (bits - rest_bits + WORD)) // p)
+        digits = (total >> (WORD - rest_bits)) % (1 << bits)
+        parts = [digits >> rest_bits, *([digits % (1 << rest_bits)] if rest_bits else [])]
+        return np.array(parts, np.uint64)
 
     def residue_matmul(
         self, weights: Array, largest: int, x: Array, add: Array | None, primes: Primes

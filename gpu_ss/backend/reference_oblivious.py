@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from gpu_ss.backend.host import HostMemory
-from gpu_ss.backend.oblivious import CHOICE_ROUNDS, CHOICES, GROUP_BLOCKS, GROUP_ROWS
+from gpu_ss.backend.oblivious import BLOCK_ROUNDS, CHOICE_ROUNDS, CHOICES, GROUP_BLOCKS, GROUP_ROWS
 from gpu_ss.backend.reference_chacha import chacha, output_words
 from gpu_ss.ring import Array
 
@@ -20,18 +20,20 @@ class ReferenceOblivious(HostMemory):
     """`Oblivious` in NumPy."""
 
     def tree_level(
-        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, children: int, keep: int
+        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool, keep: int
     ) -> Array:
-        count, _, trees = self._check_level(nodes, fixes, targets, first_tree, children)
+        count, _, trees = self._check_level(nodes, fixes, targets, first_tree)
         q = np.arange(count, dtype=np.uint64)[:, None]
         tree = np.uint64(first_tree) + np.arange(trees, dtype=np.uint64)
         position = tree << np.uint64(16) | q
-        stream = _under_keys(_completed(nodes, fixes, targets).reshape(-1, 2), position.reshape(-1), count)
-        blocks = (
-            stream[:, : 2 * children].reshape(count, trees, children, 2) * (q != targets)[:, :, None, None]
-        )
-        blocks[..., 0] &= np.uint64(keep)
-        return np.ascontiguousarray(blocks.transpose(2, 0, 1, 3)).reshape(children * count, trees, 2)
+        parents = _completed(nodes, fixes, targets)
+        stream = _under_keys(parents.reshape(-1, 2), position.reshape(-1), count).reshape(count, trees, 8)
+        first, second = stream[..., :2], stream[..., 2:4]
+        if half:
+            second = parents ^ first
+        children = np.stack([first, second]) * (q != targets)[:, :, None]
+        children[..., 0] &= np.uint64(keep)
+        return np.ascontiguousarray(children).reshape(2 * count, trees, 2)
 
     def xor_rows(self, x: Array) -> Array:
         self._check_rows(x)
@@ -62,13 +64,13 @@ def _completed(nodes: Array, fixes: Array, targets: Array) -> Array:
 
 
 def _under_keys(keys: Array, counter: Array, nonce: int) -> Array:
-    """One ChaCha20 block for each 128-bit key and counter, as words [n, 8]."""
+    """One block of ChaCha for each 128-bit key and counter, as words [n, 8]."""
     state = np.empty((16, len(keys)), np.uint32)
     state[:4] = _SHORT_KEY[:, None]
     state[4:8] = state[8:12] = keys.view(np.uint32).reshape(-1, 4).T
     state[12:14] = counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32)
     state[14:] = [[nonce & 0xFFFFFFFF], [nonce >> 32]]
-    return output_words(state).T
+    return output_words(state, BLOCK_ROUNDS).T
 
 
 def _choices(key: bytes, first_group: int, groups: int, size: int) -> Array:

@@ -21,7 +21,7 @@ from gpu_ss.party import Party
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.base import Progress
 from gpu_ss.provider.correlation import Correlation
-from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, packed, stored_words
+from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, ReelWriter, stored_words
 from gpu_ss.provider.store import MAX_REELS, Draft, Shelf
 from net.channel import Channel
 from net.errors import printable
@@ -84,10 +84,12 @@ def _ask_for_room(channel: Channel, head: Head) -> None:
 def _make(
     party: Party, draft: Draft, head: Head, specs: Sequence[Correlation], progress: Progress | None
 ) -> None:
-    """Make, write, and when both have written, let it be used."""
+    """Make, write each correlation when it is made, and when both have written all, let it be used."""
     seed = fresh_key()
-    made = party.provider.record(seed, specs, progress)
-    draft.write(seed, packed(party.backend, party.rank, specs, made))
+    writer = ReelWriter(party.backend, party.rank, specs, draft.put)
+    party.provider.record(seed, specs, writer.keep, progress)
+    writer.finish()
+    draft.seal(seed)
     (theirs,) = party.channel.exchange("store/written", [head.id], [ID_BYTES])
     if bytes(theirs) != head.id:
         raise CorrelationError(f"{party.channel.peer} has stored something else than was agreed")

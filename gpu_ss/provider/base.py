@@ -8,7 +8,7 @@ so it is never used twice, and later correlations refer to the masks of earlier 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gpu_ss.economy import DEALT, Economy
@@ -20,6 +20,8 @@ from gpu_ss.ring import Array
 
 #: Called while correlations are made ready: (done, in all).
 Progress = Callable[[int, int], None]
+#: Called with the number of a correlation and this party's arrays of it, when it is made.
+Keep = Callable[[int, Sequence[Array | None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ class Provider(ABC):
         raise CorrelationError("this provider computes no products: they need correlations")
 
     def record(
-        self, seed: bytes, specs: Sequence[Correlation], progress: Progress | None = None
-    ) -> Mapping[int, Sequence[Array | None]]:
+        self, seed: bytes, specs: Sequence[Correlation], keep: Keep, progress: Progress | None = None
+    ) -> None:
         """Make correlations for another session, together with the other party, under masks from `seed`.
 
-        `specs` is a whole plan, numbered from 0. Returns the arrays of all that are not masks, by number.
+        `specs` is a whole plan, numbered from 0. `keep` gets all that are not masks, each once, in any order.
         """
         raise CorrelationError("this provider makes no correlations for later sessions")
 

@@ -1,29 +1,32 @@
 """Correlations the two parties make themselves: a provider in front of makers, each for some kinds.
 
-    provider = MadeProvider(inner, [products, bits])
+    provider = MadeProvider(backend, inner, [products, bits])
     provider.prepare(plan.specs)          # offline: the makers of both parties talk over the parties' channel
 
 A correlation is a function of masks of which each party has its own share, wherever the masks come from: `inner`
 expands them from a seed. So the parties can make what depends on them from their shares, without a dealer;
 `inner` only counts such a correlation (`Elsewhere`) and never learns it.
+
+Makers hand over what they have made as they go, and it is kept packed to its bits until it is taken, or goes to a
+store at once: so memory is that of what the makers have at hand, and of a packed plan where there is no store.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
-from gpu_ss.provider.base import Progress, Provider
+from gpu_ss.provider.base import Keep, Progress, Provider
 from gpu_ss.provider.correlation import Correlation, check_planned, expand_share
 from gpu_ss.provider.direct import Direct
 from gpu_ss.provider.reel import Reel, ReelReader, from_zero
 from gpu_ss.provider.specs.arithmetic import Elsewhere
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 
 C = TypeVar("C", bound=Correlation)
 #: This party's arrays of a correlation, in the order of `outputs()`; None where the other party's alone.
@@ -69,8 +72,8 @@ class Maker(ABC):
         return isinstance(spec, self.kinds)
 
     @abstractmethod
-    def make(self, batch: Batch, progress: Progress) -> Mapping[int, Arrays]:
-        """This party's arrays of the wanted correlations of a batch, by number. The parties talk here."""
+    def make(self, batch: Batch, progress: Progress) -> Iterable[tuple[int, Arrays]]:
+        """The wanted correlations of a batch, each with its number, when it is made. The parties talk here."""
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int | None:
         """See `Provider.hold`; None: not for this maker."""
@@ -84,6 +87,27 @@ class Maker(ABC):
     def compute(self, spec: Direct, *operands: Array) -> tuple[Array, int]:
         """See `Provider.compute`."""
         raise CorrelationError(f"{type(self).__name__} computes no products")
+
+
+class _Packed:
+    """A correlation that is made and not yet taken, with no bits but those of its rings."""
+
+    __slots__ = ("_arrays", "spec")
+
+    def __init__(self, backend: Backend, spec: Correlation, arrays: Arrays) -> None:
+        self.spec = spec
+        self._arrays = [
+            array if array is None or out.bits == WORD else backend.pack(array, out.bits)
+            for array, out in zip(arrays, spec.outputs(), strict=True)
+        ]
+
+    def arrays(self, backend: Backend) -> Arrays:
+        return [
+            array
+            if array is None or out.bits == WORD
+            else backend.unpack(array, out.bits, out.size).reshape(out.shape)
+            for array, out in zip(self._arrays, self.spec.outputs(), strict=True)
+        ]
 
 
 class SeedProvider(Provider):
@@ -118,12 +142,15 @@ class SeedProvider(Provider):
 class MadeProvider(Provider):
     """`makers` make their kinds of correlations in `prepare`; `inner` gives the rest, masks among it."""
 
-    def __init__(self, inner: Provider, makers: Sequence[Maker], economy: Economy = DEALT) -> None:
+    def __init__(
+        self, backend: Backend, inner: Provider, makers: Sequence[Maker], economy: Economy = DEALT
+    ) -> None:
         super().__init__()
         self.economy = economy
+        self._backend = backend
         self._inner = inner
         self._makers = makers
-        self._ready: dict[int, tuple[Correlation, Arrays]] = {}
+        self._ready: dict[int, _Packed] = {}
         self._reading: tuple[int, ReelReader] | None = None
 
     def __repr__(self) -> str:
@@ -160,15 +187,15 @@ class MadeProvider(Provider):
         """Make the next correlations, together with the other party."""
         self._inner.prepare([Elsewhere() if self._maker(spec) else spec for spec in specs])
         numbered = dict(enumerate(specs, self.taken))
-        made = self._make(numbered, numbered, self._inner, progress)
-        self._ready |= {n: (numbered[n], arrays) for n, arrays in made.items()}
+        self._get_ready(numbered, numbered, progress)
 
     def record(
-        self, seed: bytes, specs: Sequence[Correlation], progress: Progress | None = None
-    ) -> dict[int, Arrays]:
+        self, seed: bytes, specs: Sequence[Correlation], keep: Keep, progress: Progress | None = None
+    ) -> None:
         numbered = dict(enumerate(specs))
         kept = [n for n, spec in numbered.items() if not isinstance(spec, Direct)]
-        return self._make(numbered, kept, self._masks.under(seed), progress)
+        for number, arrays in self._make(numbered, kept, self._masks.under(seed), progress):
+            keep(number, arrays)
 
     def adopt(self, reel: Reel, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """What is computed directly, and so is not in the reel, is made ready here."""
@@ -177,8 +204,7 @@ class MadeProvider(Provider):
         reader = self._masks.read(reel, from_zero(specs, self.taken))
         numbered = dict(enumerate(specs, self.taken))
         direct = [n for n, spec in numbered.items() if isinstance(spec, Direct)]
-        made = self._make(numbered, direct, self._inner, progress)
-        self._ready |= {n: (numbered[n], arrays) for n, arrays in made.items()}
+        self._get_ready(numbered, direct, progress)
         self._reading = (self.taken, reader) if reader.left else None
 
     @property
@@ -187,21 +213,26 @@ class MadeProvider(Provider):
             raise CorrelationError("correlations with masks of a dealer cannot be kept for another session")
         return self._inner
 
+    def _get_ready(
+        self, numbered: dict[int, Correlation], chosen: Iterable[int], progress: Progress | None
+    ) -> None:
+        """Make those of a plan that are chosen, and have them here to be taken."""
+        for number, arrays in self._make(numbered, chosen, self._inner, progress):
+            self._ready[number] = _Packed(self._backend, numbered[number], arrays)
+
     def _make(
         self,
         numbered: dict[int, Correlation],
         chosen: Iterable[int],
         masks: Provider,
         progress: Progress | None,
-    ) -> dict[int, Arrays]:
+    ) -> Iterator[tuple[int, Arrays]]:
         """Those correlations of a plan that have a maker, of masks of `masks`."""
         makers = {n: self._maker(numbered[n]) for n in chosen}
-        made: dict[int, Arrays] = {}
         for maker in self._makers:
             wanted = frozenset(n for n, found in makers.items() if found is maker)
             if wanted:
-                made |= maker.make(Batch(numbered, masks.own, wanted), progress or _nothing)
-        return made
+                yield from maker.make(Batch(numbered, masks.own, wanted), progress or _nothing)
 
     def _maker(self, spec: Correlation) -> Maker | None:
         """The first one that makes this correlation; None: it comes from the inner provider."""
@@ -221,9 +252,9 @@ class MadeProvider(Provider):
                 f"correlation {number} ({type(spec).__name__}) was not prepared: what the parties make "
                 "themselves must be planned, see Provider.prepare"
             )
-        planned, arrays = self._ready.pop(number)
-        check_planned(number, planned, spec)
-        return arrays
+        made = self._ready.pop(number)
+        check_planned(number, made.spec, spec)
+        return made.arrays(self._backend)
 
     def _read(self, spec: Correlation, first: int, reader: ReelReader) -> Arrays:
         """The next one of a reel that was taken up from number `first` on."""

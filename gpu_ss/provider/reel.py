@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,21 +137,47 @@ def stored_bytes(rank: int, specs: Sequence[Correlation]) -> int:
     return _BYTES_WITHOUT_WORDS + 8 * stored_words(rank, specs)
 
 
-def packed(
-    backend: Backend, rank: int, specs: Sequence[Correlation], made: Mapping[int, Sequence[Array | None]]
-) -> Iterator[Words]:
-    """The words of a file, array after array. `made`: the arrays of all that are not masks, by number."""
-    for number, spec in enumerate(specs):
-        outs = stored_outputs(rank, spec)
-        if not any(outs):
-            continue
-        for out, array in zip(outs, made[number], strict=True):
+class ReelWriter:
+    """Puts the correlations of a plan, numbered from 0, where they belong among the words of a reel, in any order.
+
+    put: called with the place of the first word, and words.
+    """
+
+    def __init__(
+        self, backend: Backend, rank: int, specs: Sequence[Correlation], put: Callable[[int, Words], None]
+    ) -> None:
+        self._backend = backend
+        self._put = put
+        self._due: dict[int, tuple[int, Correlation, list[Out | None]]] = {}
+        place = 0
+        for number, spec in enumerate(specs):
+            outs = stored_outputs(rank, spec)
+            if any(outs):
+                self._due[number] = place, spec, outs
+            place += sum(word_count(out.size, out.bits) for out in outs if out is not None)
+
+    def __repr__(self) -> str:
+        return f"ReelWriter(due={len(self._due)})"
+
+    def keep(self, number: int, arrays: Sequence[Array | None]) -> None:
+        """Put one. Raises CorrelationError unless it is due and has the shape that was planned."""
+        if number not in self._due:
+            raise CorrelationError(f"correlation {number} is not due to be stored")
+        place, spec, outs = self._due.pop(number)
+        for out, array in zip(outs, arrays, strict=True):
             if (out is None) != (array is None) or (out and tuple(array.shape) != out.shape):  # type: ignore[union-attr]
                 raise CorrelationError(
                     f"correlation {number} ({type(spec).__name__}) was made in another shape"
                 )
             if out is not None:
-                yield backend.to_host(backend.pack(array, out.bits))
+                words = self._backend.to_host(self._backend.pack(array, out.bits))
+                self._put(place, words)
+                place += int(words.size)
+
+    def finish(self) -> None:
+        """Raises CorrelationError unless everything has been put."""
+        if self._due:
+            raise CorrelationError(f"{len(self._due)} correlations that are to be stored were not made")
 
 
 class ReelReader:

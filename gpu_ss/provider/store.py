@@ -3,7 +3,8 @@
     store = Store(directory, limit_bytes)
     shelf = store.shelf(channel.peer_key)             # what was made with one peer
     with shelf.draft(head) as draft:                  # room is taken before the work begins
-        draft.write(seed, words)                      # on disk under its name, whole, not to be used yet
+        draft.put(place, words)                       # as they get ready, in any order
+        draft.seal(seed)                              # on disk under its name, whole, not to be used yet
         ...                                           # the peer says that it has written its part
         draft.commit()                                # to be used
     reel = shelf.take(id, rank, purpose)              # None: not here, or another process was faster
@@ -26,8 +27,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
-from itertools import chain
+from io import BufferedRandom, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -223,6 +223,7 @@ class Draft:
         self._path = path
         self._head = head
         self._committed = False
+        self._written = 0
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, head.file_bytes)
 
@@ -231,18 +232,31 @@ class Draft:
         with _explained():
             os.posix_fallocate(self._file.fileno(), 0, self._head.file_bytes)
 
-    def write(self, seed: bytes, words: Iterable[Words]) -> None:
-        """Write all of it, and make it last, pending. Raises StoreError unless it has the announced size."""
-        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    def put(self, place: int, words: Words) -> None:
+        """Write words of the reel from number `place` on: each once, in any order. Raises StoreError."""
+        left, at = _as_bytes(words), HEADER_BYTES + KEY_BYTES + 8 * place
+        self._written += words.size
         with _explained():
-            parts: Iterable[bytes | memoryview] = chain((self._head.encode(), seed), map(_as_bytes, words))
-            for part in parts:
+            while left.nbytes:
+                count = os.pwrite(self._file.fileno(), left, at)
+                left, at = left[count:], at + count
+
+    def seal(self, seed: bytes) -> None:
+        """Write the rest, and make all last, pending. Raises StoreError unless it has the announced size."""
+        if self._written != self._head.words:
+            raise StoreError("the correlations made do not have the size that was planned")
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        buffer = memoryview(bytearray(_CHUNK))
+        with _explained():
+            self._file.write(self._head.encode() + seed)
+            self._file.seek(0)
+            for start in range(0, self._head.file_bytes - DIGEST_BYTES, _CHUNK):
+                part = buffer[: self._head.file_bytes - DIGEST_BYTES - start]
+                if not _fill(self._file, part):
+                    raise StoreError("the file of the correlations made was cut off")
                 digest.update(part)
-                self._file.write(part)
             self._file.write(digest.digest())
             self._file.flush()
-            if self._file.tell() != self._head.file_bytes:
-                raise StoreError("the correlations made do not have the size that was planned")
             os.fsync(self._file.fileno())
             self._move(PENDING)
 
@@ -295,7 +309,7 @@ def _as_bytes(words: Words) -> memoryview:
     return as_bytes(np.ascontiguousarray(words))
 
 
-def _fill(file: FileIO, part: memoryview) -> bool:
+def _fill(file: FileIO | BufferedRandom, part: memoryview) -> bool:
     """Read exactly as much as `part` holds."""
     while part.nbytes:
         count = file.readinto(part)

@@ -22,7 +22,7 @@ from tests.support.backends import open_backend
 from tests.support.ot import CPU, both
 from transformer.terms import Terms
 
-TREES_BYTES = 16 * lpn.SLAB_BLOCKS * lpn.SLAB_TREES
+TREES_BYTES = 16 * lpn.SLAB_OTS
 
 
 def test_protocols() -> None:
@@ -37,8 +37,8 @@ def test_protocols() -> None:
         assert row["cpu_s"] > 0
         assert min(row["peak_memory_bytes_rank0"], row["peak_memory_bytes_rank1"]) > 1e7
     trunc, compare, matmul = rows
-    assert trunc["offline_bytes"] < 1e4, "later runs take what is left of the first million OTs"
-    assert min(row["first_offline_bytes"] for row in (trunc, compare)) > 1e6, "the start of silent OT"
+    assert trunc["offline_bytes"] < 1e4, "later runs take what is left of the first OTs"
+    assert min(row["first_offline_bytes"] for row in (trunc, compare)) > 5e5, "the start of silent OT"
     assert compare["max_abs_error"] == 0
     assert matmul["offline_bytes"] > 1e6, "ciphertexts"
 
@@ -88,13 +88,13 @@ def test_oblivious_transfer_needs_no_dealer_whatever_is_said() -> None:
     for row, directions in ((cot, 1), (rot, 1), (triple, 2)):
         assert row["shape"] == [1_200_000]
         assert row["rounds"] == 0, "streams that nobody waits for"
-        assert row["setup_bytes"] > 1e6 * directions
-        assert 0.4 * directions < row["bits_per_item"] < 0.6 * directions
+        assert row["setup_bytes"] > 5e5 * directions
+        assert 0.38 * directions < row["bits_per_item"] < 0.5 * directions
     assert cot["online_bytes_received"] == 0, "the sender of OTs hears nothing"
     slabs = cot["online_bytes_sent"] / TREES_BYTES
     most = -(-1_200_000 // lpn.SLAB_ROWS)  # whole slabs, each with a check and two headers
     assert round(slabs) in (most - 1, most)
-    assert round(slabs) <= slabs < 1.01 * round(slabs)
+    assert round(slabs) <= slabs < 1.05 * round(slabs)
     assert triple["online_bytes_received"] == triple["online_bytes_sent"]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gpu_ss.backend import Backend, BackendError, get_backend
 from gpu_ss.prg import Prg
 from he_bridge.linear import RowBatchClient, RowBatchServer, Weights
-from he_bridge.params import ParameterSet
+from he_bridge.params import A_DIGITS, B_DIGITS, ParameterSet
 from he_bridge.ring import PolyRing
-from he_bridge.rlwe import SecretKey
+from he_bridge.rlwe import Reply, SecretKey
 from net import Channel, memory_pair
 from tests.net.helpers import together
 from tests.support.backends import open_backend
@@ -92,6 +94,24 @@ def noise(secret: SecretKey, b: Words, a: Words) -> Words:
     clean = ring.backend.scale_up(ring.message(shift, b), ring.params.ring_bits, np.zeros_like(b), primes)
     p = primes[0]
     return centred((shift[0].astype(np.int64) + b[0] - clean[0]) % p, p)
+
+
+def reply_noise(ring: PolyRing, secret: SecretKey, reply: Reply) -> Words:
+    """That of a reply to the ring's plaintexts, all places sent: in units of the plaintext [polys, N]."""
+    ring = ring.at(ring.params.kept)
+    b, a = ring.from_digits(reply.b, B_DIGITS), ring.from_digits(reply.a, A_DIGITS)
+    return noise(secret, b, a) / (prod(ring.primes) / 2.0**ring.ring_bits)
+
+
+def reply_sigma(params: ParameterSet) -> float:
+    """Deviation of that: b is rounded to its digits, a to its own and times s."""
+    return float(np.hypot(2.0**-B_DIGITS / 12**0.5, params.rounding_sigma * 2.0**-A_DIGITS))
+
+
+def assert_rounding(params: ParameterSet, seen: Words) -> None:
+    """Noise of replies is that of rounding, and far from what would be decoded wrongly."""
+    assert seen.std() == pytest.approx(reply_sigma(params), rel=0.05)
+    assert abs(seen).max() < 2.0 ** -(B_DIGITS + 1) + 11 * params.rounding_sigma * 2.0**-A_DIGITS < 0.5
 
 
 class Tape(Channel):

@@ -99,8 +99,8 @@ def test_products_with_weights(lead: tuple[int, ...], k: int, n: int, bits: int)
 
 def test_many_rows_go_another_way() -> None:
     """8192 rows of small matrices are a RowBatch, also directly."""
-    assert choice.linear_set(Shape(1, 8192, 2, 64), 64) is LIN64
-    sent = list(traffic.messages(DirectAffine(8192, 2, (0,), (64,), (0,), 64)))
+    assert choice.linear_set(Shape(1, 8192, 64, 64), 64) is LIN64
+    sent = list(traffic.messages(DirectAffine(8192, 64, (0,), (64,), (0,), 64)))
     assert [message.round for message in sent if message.sender] == [True, False, False, False]
 
 

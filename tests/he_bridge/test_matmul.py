@@ -11,7 +11,7 @@ from he_bridge.matmul import MatrixProductClient, MatrixProductServer, matrix_pa
 from he_bridge.params import LIN64, MAT48, MAT64, ParameterSet
 from he_bridge.ring import PolyRing
 from net import memory_pair
-from tests.he_bridge.lattice import Tape, Words, noise, opened
+from tests.he_bridge.lattice import Tape, Words, assert_rounding, noise, opened, reply_noise
 from tests.he_bridge.products import Messages, multiply
 
 CPU = (opened(), opened())
@@ -101,12 +101,12 @@ def test_noise_of_replies_is_that_of_rounding(monkeypatch: pytest.MonkeyPatch) -
     a, b = random_shares(1, 128, 64), random_shares(1, 64, 128)
     multiply(CPU, a, b)
     bound = 2.0 ** matmul.margins(MAT64, matmul.Shape(1, 128, 64, 128), 64).noise_bits
+    level = secrets[0].ring.at(MAT64.level)
     for before_b, before_a, after in kept:
         seen = noise(secrets[0], before_b, before_a)
         assert abs(seen).max() < bound
         assert bound / 20 < seen.std() < bound / 9
-        rounded = noise(secrets[0], after.b, after.a)
-        assert rounded.std() == pytest.approx(MAT64.rounding_sigma, rel=0.1)
+        assert_rounding(MAT64, reply_noise(level, secrets[0], after))
 
 
 def test_sets_for_rings() -> None:

@@ -9,7 +9,7 @@ pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fa
 
 from gpu_ss.prg import fresh_key
 from he_bridge import rlwe
-from he_bridge.params import check
+from he_bridge.params import A_DIGITS, B_DIGITS, check
 from tests.he_bridge.lattice import Words, random_weights, random_words
 from tests.he_bridge.oracle import PARAMS, Oracle
 
@@ -29,8 +29,14 @@ def words(count: int) -> Words:
 def native(oracle: Oracle, x: Words) -> tuple[Words, Words]:
     """The own encryption, values of both parts."""
     seed, ring = fresh_key(), oracle.ring
-    b = rlwe.encrypt(oracle.secret, ring.backend.asarray(x), seed, oracle.prg)
+    b = rlwe.encrypt(ring, oracle.secret, ring.backend.asarray(x), seed, oracle.prg)
     return b, ring.public_uniform(seed, len(x))
+
+
+def decrypted(oracle: Oracle, b: Words, a: Words) -> Words:
+    """By the own engine, of coefficients at any modulus."""
+    ring = oracle.ring
+    return ring.backend.to_host(ring.message(ring.coefficients(oracle.secret.times(ring.values(a))), b))
 
 
 def combined(oracle: Oracle, weights: Words, b: Words, a: Words) -> tuple[Words, Words]:
@@ -60,14 +66,13 @@ def test_seal_decrypts_what_the_own_engine_encrypts(oracle: Oracle) -> None:
     for index in range(2):
         cipher = oracle.foreign(b, a, index)
         assert np.array_equal(oracle.decrypt(cipher), x[index])
-        assert oracle.budget(cipher) > 90, "fresh noise alone"
+        assert oracle.budget(cipher) > 80, "fresh noise alone"
 
 
 def test_the_own_engine_decrypts_what_seal_encrypts(oracle: Oracle) -> None:
     x = words(1)
     b, a = oracle.read(oracle.encrypt(x[0]))
-    found = rlwe.decrypt(oracle.secret, rlwe.received_reply(b, a))
-    assert np.array_equal(oracle.ring.backend.to_host(found), x)
+    assert np.array_equal(decrypted(oracle, b, a), x)
 
 
 @pytest.mark.parametrize("encrypted_by", ["own", "seal"])
@@ -84,11 +89,10 @@ def test_products_of_the_own_engine(oracle: Oracle, encrypted_by: str) -> None:
     mask = words(OUTPUTS)
     reply = rlwe.reply(ring, oracle.public, *sums, ring.backend.asarray(mask), oracle.prg)
     expected = (weights.T.astype(np.int64).view(np.uint64) @ x + mask) & ONES
-    assert np.array_equal(ring.backend.to_host(rlwe.decrypt(oracle.secret, reply)), expected)
+    assert np.array_equal(ring.backend.to_host(rlwe.decrypt(ring, oracle.secret, reply)), expected)
+    parts = ring.from_digits(reply.b, B_DIGITS), ring.from_digits(reply.a, A_DIGITS)
     for index in range(OUTPUTS):
-        cipher = oracle.foreign(reply.b, reply.a, index)
-        assert np.array_equal(oracle.decrypt(cipher), expected[index])
-        assert oracle.budget(cipher) > 4, "what the switch leaves: rounding noise below q'' / 2t = 2^15"
+        assert np.array_equal(oracle.decrypt(oracle.foreign(*parts, index)), expected[index])
 
 
 def test_products_of_seal_on_own_ciphertexts(oracle: Oracle) -> None:
@@ -102,6 +106,6 @@ def test_products_of_seal_on_own_ciphertexts(oracle: Oracle) -> None:
     oracle.evaluator.add_inplace(total, other)
     for _ in PARAMS.dropped:
         oracle.evaluator.mod_switch_to_next_inplace(total)
-    found = rlwe.decrypt(oracle.secret, rlwe.received_reply(*oracle.read(total)))
+    found = decrypted(oracle, *oracle.read(total))
     expected = (x[0] * np.uint64(weights[0]) + x[1] * np.uint64(weights[1])) & ONES
-    assert np.array_equal(oracle.ring.backend.to_host(found)[0], expected)
+    assert np.array_equal(found[0], expected)

@@ -64,7 +64,7 @@ def test_products_of_polynomials_hold_the_matrix_product(case: tuple[int, ...]) 
         for group in factors:
             terms = [negacyclic(fresh[start + t], factor) for t, factor in enumerate(group)]
             results.append(np.sum(terms, axis=0, dtype=np.uint64))
-    assert np.array_equal(layout.extract(np.array(results)), x @ w)
+    assert np.array_equal(layout.extract(np.array(results)[:, layout.places]), x @ w)
     # Merged by hand: result number j of M at S / M j.
     merged = replace(layout, merging=True)
     words = np.zeros((merged.replies, DEGREE), np.uint64)
@@ -72,7 +72,8 @@ def test_products_of_polynomials_hold_the_matrix_product(case: tuple[int, ...]) 
         reply, j = divmod(number, merged.members)
         places = np.arange(0, DEGREE, merged.spread)
         words[reply, places + merged.spread // merged.members * j] = result[places]
-    assert np.array_equal(merged.extract(words), x @ w)
+    assert words[:, merged.places].shape == (merged.replies, merged.wanted)
+    assert np.array_equal(merged.extract(words[:, merged.places]), x @ w)
 
 
 def test_parts_of_a_layout_are_those_of_the_whole() -> None:
@@ -114,7 +115,7 @@ def test_plans_of_the_design() -> None:
     """The layouts for a layer of BERT-base that the documents quote, and their sizes."""
     query = packing.choose(LIN64P, Shape(1, 128, 768, 768), 320.0)
     assert (query.tile, query.columns, query.members, query.ciphertexts, query.replies) == (64, 1, 64, 12, 12)
-    assert sum(packing.message_bytes(LIN64P, query)) == 3_833_856
+    assert sum(packing.message_bytes(LIN64P, query)) == 3_551_232
     assert keyswitch.switches(64, 64) == 63
     scores = packing.choose(MAT64, Shape(12, 128, 64, 128), 40.0)
     assert (scores.tile, scores.columns, scores.ciphertexts, scores.replies) == (16, 4, 48, 24)
@@ -134,14 +135,14 @@ def margins_of(params: ParameterSet, shape: Shape, norm: float) -> packing.Packe
 
 
 def test_margins_follow_the_formulas() -> None:
-    """Without merging the sum is that of `check_weights`: N error_sigma norm q'' / q for each result."""
+    """Without merging the sum is error_sigma norm 2^65 / q for each place that is sent: 2 columns of a row."""
     layout = packing.choose(LIN64P, Shape(1, 1, 8, 2), 0.0)
     assert not layout.merging
     found = packing.margins(LIN64P, [(layout, np.array([1000.0]))])
-    q, kept = (float(np.prod([float(p) for p in ps])) for ps in (LIN64P.level, LIN64P.kept))
-    distance = np.sqrt(2 / np.pi) * 8192 * LIN64P.error_sigma * 1000 * kept / q
+    q = float(np.prod([float(p) for p in LIN64P.level]))
+    distance = np.sqrt(2 / np.pi) * layout.columns * LIN64P.error_sigma * 1000 * 2.0**65 / q
     assert found.privacy_bits == pytest.approx(-log2(distance), abs=1e-6)
-    assert found.modulus_bits == 192
+    assert found.modulus_bits == 180
     twice = packing.margins(LIN64P, [(layout, np.array([1000.0]))] * 2)
     assert twice.privacy_bits == pytest.approx(found.privacy_bits - 1, abs=1e-6)
 
@@ -150,22 +151,23 @@ def test_products_of_a_bert_layer_pass() -> None:
     for shape in (Shape(1, 128, 768, 768), Shape(1, 128, 3072, 768), Shape(1, 128, 768, 3072)):
         assert margins_of(LIN64P, shape, 2**20 / 3**0.5 * shape.inputs**0.5).privacy_bits > 40
     for shape in (Shape(12, 128, 64, 128), Shape(12, 128, 128, 64), Shape(12, 512, 512, 64)):
-        assert matmul.margins(MAT64, shape, 64).privacy_bits > 45
-        assert matmul.margins(MAT48, shape, 48).privacy_bits > 42
+        assert matmul.margins(MAT64, shape, 64).privacy_bits > 41
+        assert matmul.margins(MAT48, shape, 48).privacy_bits > 45
+        assert matmul.margins(MAT48, shape, 40).privacy_bits > 53
     assert margins_of(LIN24P, Shape(1, 512, 30522, 384), 2**19 / 3**0.5 * 30522**0.5).privacy_bits > 40
 
 
 def test_weak_parameters_and_large_operands_are_refused() -> None:
     shape = Shape(1, 128, 768, 768)
     with pytest.raises(ParameterError, match="hide operands"):
-        margins_of(LIN64P, shape, 2.0**36)
+        margins_of(LIN64P, shape, 2.0**28)
     with pytest.raises(ParameterError, match="hide operands"):
-        margins_of(replace(LIN64P, dropped=LIN64P.dropped[:2]), shape, 2.0**20)
+        margins_of(replace(LIN64P, dropped=LIN64P.dropped[:1]), shape, 2.0**20)
     with pytest.raises(ParameterError, match="noise"):
         margins_of(LIN64P, shape, 2.0**100)
     with pytest.raises(ParameterError, match="switching keys"):
         margins_of(LIN64, shape, 1.0)
-    with pytest.raises(ParameterError, match="hide operands"):
+    with pytest.raises(ParameterError, match="decrypts these products wrongly"):
         matmul.margins(replace(MAT64, wide=False), Shape(12, 128, 64, 128), 64)
     with pytest.raises(ParameterError, match="hide operands"):
         matmul.margins(MAT64, Shape(10**6, 128, 64, 128), 64)

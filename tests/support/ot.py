@@ -71,12 +71,18 @@ class DealtSender(CotSender):
         bits = self._rng.integers(0, 2, (1000, 1), dtype=np.uint64)
         return q, q ^ np.array(self.delta.words, np.uint64) * bits
 
+    def begin(self) -> None:
+        pass
+
     def _make(self) -> Array:
         return self.backend.asarray(self._deal()[0])
 
 
 class DealtReceiver(DealtSender, CotReceiver):
     """The receiver's end."""
+
+    def begin(self) -> None:
+        pass
 
     def _make(self) -> Array:
         return self.backend.asarray(self._deal()[1])
@@ -91,4 +97,6 @@ def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Pro
         DealtSender(backend, channel, 1 + rank),
         DealtReceiver(backend, channel, 2 - rank),
     )
-    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE)
+    return MadeProvider(
+        backend, SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE
+    )

@@ -10,9 +10,9 @@ import numpy as np
 from gpu_ss.backend.reference import ReferenceBackend
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.correlation import BitMask, Correlation, Mask
-from gpu_ss.provider.reel import Head, Purpose, packed, plan_digest, stored_outputs, stored_words
+from gpu_ss.provider.reel import Head, Purpose, ReelWriter, plan_digest, stored_outputs, stored_words
 from gpu_ss.provider.specs.arithmetic import Powers, Product, WrapProduct
-from gpu_ss.provider.store import Shelf
+from gpu_ss.provider.store import Draft, Shelf
 
 BACKEND = ReferenceBackend()
 #: Masks of both and of one, made ones in rings of several sizes, one with an array for each party alone.
@@ -46,10 +46,30 @@ def random_arrays(rank: int, seed: int = 1) -> dict[int, list[Any]]:
     }
 
 
+def write(draft: Draft, rank: int, seed: int = 1, key: bytes | None = None) -> None:
+    """All words of a reel, the last correlation first, and the rest."""
+    writer = ReelWriter(BACKEND, rank, SPECS, draft.put)
+    for number, arrays in reversed(random_arrays(rank, seed).items()):
+        writer.keep(number, arrays)
+    writer.finish()
+    draft.seal(key or fresh_key())
+
+
+def packed_words(rank: int, seed: int = 1) -> Any:
+    """The words of that reel."""
+    arrays = random_arrays(rank, seed)
+    outs = [
+        (out, array)
+        for n in arrays
+        for out, array in zip(stored_outputs(rank, SPECS[n]), arrays[n], strict=True)
+    ]
+    return np.concatenate([BACKEND.pack(array, out.bits) for out, array in outs if out is not None])
+
+
 def put(shelf: Shelf, head: Head | None = None, seed: int = 1) -> Head:
     """A reel that is ready."""
     head = head or new_head()
     with shelf.draft(head) as draft:
-        draft.write(fresh_key(), packed(BACKEND, head.rank, SPECS, random_arrays(head.rank, seed)))
+        write(draft, head.rank, seed)
         draft.commit()
     return head

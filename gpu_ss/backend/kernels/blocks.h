@@ -1,4 +1,4 @@
-// Blocks of 128 bits, stored as two words each, and ChaCha20 under many of them as keys.
+// Blocks of 128 bits, stored as two words each, and ChaCha under many of them as keys.
 //
 // LANES32 blocks are worked on at once: as HALVES vectors of low words and as many of high words.
 #pragma once
@@ -89,8 +89,10 @@ FN void count_up(v64* x, u64 first) {
 #endif
 }
 
-// ChaCha20 under 128-bit keys (both halves of the key field hold the key, "expand 16-byte k").
-FN void chacha20_blocks(const v64* lo, const v64* hi, const v64* counter, u64 nonce, v32* x) {
+#define BLOCK_ROUNDS 8  // of ChaCha; why so many are enough says provider/ot/cot.py
+
+// ChaCha under 128-bit keys (both halves of the key field hold the key, "expand 16-byte k").
+FN void chacha_blocks(const v64* lo, const v64* hi, const v64* counter, u64 nonce, v32* x) {
   v32 s[16];
   s[0] = splat32(0x61707865u), s[1] = splat32(0x3120646eu);
   s[2] = splat32(0x79622d36u), s[3] = splat32(0x6b206574u);
@@ -98,5 +100,5 @@ FN void chacha20_blocks(const v64* lo, const v64* hi, const v64* counter, u64 no
   UNROLL for (int k = 4; k < 8; k++) s[4 + k] = s[k];
   split(counter, s[12], s[13]);
   s[14] = splat32((u32)nonce), s[15] = splat32((u32)(nonce >> 32));
-  chacha20(s, x);
+  chacha<BLOCK_ROUNDS>(s, x);
 }

@@ -1,4 +1,4 @@
-// A hash of blocks that breaks correlations: ChaCha20 with the block as key and its number as counter.
+// A hash of blocks that breaks correlations: ChaCha with the block as key and its number as counter.
 #include "blocks.h"
 
 // Item = block. The first `words` (1 to 8) words of keystream block first + i under key x_i XOR offset.
@@ -16,7 +16,7 @@ FN void hash_some(i64 i, i64 count, const u64* x, u64* out, u64 offset_lo, u64 o
   UNROLL for (int h = 0; h < HALVES; h++) lo[h] ^= splat64(offset_lo), hi[h] ^= splat64(offset_hi);
   count_up(number, first + i);
   v32 s[16];
-  chacha20_blocks(lo, hi, number, domain, s);
+  chacha_blocks(lo, hi, number, domain, s);
 #if SIMT
   UNROLL for (int k = 0; k < 8; k++)
     if (k < words) join(s[2 * k], s[2 * k + 1], lo), out[i * words + k] = lo[0];

@@ -125,22 +125,38 @@ KERNEL drop_prime(const u32* __restrict__ x, const u32* __restrict__ add, u32* _
 // By the remainder theorem (x + y) / q = sum_l z_l / p_l modulo 1, with z_l = (x + y) (q / p_l)^-1 mod p_l.
 // constants [primes, 2]: (q / p_l)^-1 and its quotient; scales [primes, 2]: floor(2^(bits + 64) / p_l) in two
 // words, so the sum is a fixed-point number with 64 fractional bits. Item = coefficient.
+FN void add_share(u64& whole, u64& fraction, u32 x, u32 p, const u32* constant, const u64* scale) {
+  u64 z = reduce_once(times_constant(x, constant[0], constant[1], p), p);
+  u64 lower = z * low_words(scale[1]), upper = z * (scale[1] >> 32) + (lower >> 32);
+  u64 term = upper << 32 | low_words(lower);
+  fraction += term;
+  whole += z * scale[0] + (upper >> 32) + (fraction < term);
+}
+
 KERNEL decode_sum(const u32* __restrict__ x, const u32* __restrict__ y, u64* __restrict__ out,
                   const u32* __restrict__ moduli, const u32* __restrict__ constants,
                   const u64* __restrict__ scales, i64 primes, u64 mask, i64 n) {
   FOREACH(i, n) {
     u64 whole = 0, fraction = 1ull << 63;
     for (i64 l = 0; l < primes; l++) {
-      u32 p = modulus_of(moduli, l).p;
-      u64 z = reduce_once(
-          times_constant(x[l * n + i] + y[l * n + i], constants[2 * l], constants[2 * l + 1], p), p);
-      u64 high = scales[2 * l], low = scales[2 * l + 1];
-      u64 lower = z * low_words(low), upper = z * (low >> 32) + (lower >> 32);
-      u64 term = upper << 32 | low_words(lower);
-      fraction += term;
-      whole += z * high + (upper >> 32) + (fraction < term);
+      u32 sum = x[l * n + i] + y[l * n + i];
+      add_share(whole, fraction, sum, modulus_of(moduli, l).p, constants + 2 * l, scales + 2 * l);
     }
     out[i] = whole & mask;
+  }
+}
+
+// round(2^(bits + rest_bits) x / q) modulo that power: the upper bits as n words, the lowest `rest_bits`, if any, as
+// n words more. As decode_sum, whose fixed-point number is cut off `rest_bits` later.
+KERNEL scale_down(const u32* __restrict__ x, u64* __restrict__ out, const u32* __restrict__ moduli,
+                  const u32* __restrict__ constants, const u64* __restrict__ scales, i64 primes, u64 mask,
+                  u64 rest_bits, i64 n) {
+  FOREACH(i, n) {
+    u64 whole = 0, fraction = 1ull << (63 - rest_bits);
+    for (i64 l = 0; l < primes; l++)
+      add_share(whole, fraction, x[l * n + i], modulus_of(moduli, l).p, constants + 2 * l, scales + 2 * l);
+    out[i] = whole & mask;
+    if (rest_bits) out[n + i] = fraction >> (64 - rest_bits);
   }
 }
 

@@ -8,11 +8,16 @@ Words are uint64 arrays of the backend; bits of n OTs travel and are returned as
 Rounds and bits (n OTs of w-bit words): random 0 and 0; chosen 2 and n (1 + 2 w); 1-of-N 2 and n (log2 N + N w);
 products 1 and n w with random bits, 2 and n (1 + w) with chosen ones; words by k-bit words 2 and
 n (k + k w - k (k - 1) / 2); random words by k random bits 1 and n (k - 1) (w - k / 2); AND triples 0 and 0.
+
+Where the same is done in both directions, each party sends all it can before it waits, so that both work at the
+same time: `in_turn` runs two `Exchange`s step by step. Before that, `begin`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -21,12 +26,49 @@ from gpu_ss.field import WORDS, Field
 from gpu_ss.provider.ot.cot import NOTHING, CotReceiver, CotSender, CotSource, Domain, frame, hashed
 from gpu_ss.ring import WORD, Array, word_count
 
+P = ParamSpec("P")
+T = TypeVar("T")
+#: Yields before it waits for a message of the other party.
+Steps = Generator[None, None, T]
+
 MOST_MESSAGES = 256
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 TAG_CHOICE = "ot/choice"
 TAG_MESSAGES = "ot/messages"
 TAG_PRODUCTS = "ot/products"
+
+
+class Exchange(Generic[P, T]):
+    """One end of a conversion: a call goes through with it, `steps` stops before each wait."""
+
+    def __init__(self, steps: Callable[P, Steps[T]]) -> None:
+        self.steps = steps
+        self.__doc__ = steps.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        (result,) = in_turn(self.steps(*args, **kwargs))
+        return result  # type: ignore[no-any-return]
+
+
+def in_turn(*ends: Steps[Any]) -> list[Any]:
+    """The results of several ends, each run up to its next wait in turn; both parties name their sender first."""
+    results: dict[int, Any] = {}
+    while len(results) < len(ends):
+        for k, end in enumerate(ends):
+            if k in results:
+                continue
+            try:
+                next(end)
+            except StopIteration as finished:
+                results[k] = finished.value
+    return [results[k] for k in range(len(ends))]
+
+
+def begin(rank: int, sender: CotSender, receiver: CotReceiver) -> None:
+    """The start of both directions, where the parties do answer each other: that in which rank 0 sends is first."""
+    for source in (sender, receiver) if rank == 0 else (receiver, sender):
+        source.begin()
 
 
 # Random OT: Ishai, Kilian, Nissim, Petrank, CRYPTO 2003
@@ -121,7 +163,8 @@ def receive_one_of(source: CotReceiver, index: Array, count: int, bits: int) -> 
 # Products: Gilboa, CRYPTO 1999, on correlated OT (Asharov, Lindell, Schneider, Zohner, CCS 2013)
 
 
-def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) -> Array:
+@Exchange
+def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) -> Steps[Array]:
     """Share of b_i x_i modulo 2^bits for words x [n], or [m, n]: m words for each bit; b_i are the receiver's.
 
     One message of m n words.
@@ -130,14 +173,16 @@ def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) 
     rows = x.reshape(-1, n)
     first, second = (key.T for key in send_random(source, n, len(rows)))
     if chosen:
+        yield
         first, second = _swapped(first, second, _words(backend, _told(source, TAG_CHOICE, n, 1), n))
     _tell(source, TAG_PRODUCTS, list(rows + first - second), bits)
     return ((ZERO - first) & _ones(bits)).reshape(x.shape)
 
 
+@Exchange
 def receive_products(
     source: CotReceiver, n: int, bits: int, choice: Array | None = None, rows: int | None = None
-) -> tuple[Array, Array]:
+) -> Steps[tuple[Array, Array]]:
     """The bits b as a plane [1, W], random or as given, and this party's share [n] (or [rows, n]) of b_i x_i."""
     count = rows or 1
     own, keys = receive_random(source, n, count)
@@ -145,6 +190,7 @@ def receive_products(
         choice = own
     else:
         _send_planes(source, choice ^ own, n)
+    yield
     corrections = _hear(source, TAG_PRODUCTS, n, bits, count)
     share = (keys.T + (corrections & (ZERO - _words(source.backend, choice, n)))) & _ones(bits)
     return choice, share if rows else share[0]
@@ -165,13 +211,15 @@ def receive_field_products(source: CotReceiver, n: int, field: Field) -> tuple[A
     return own, field.add(_elements(source, key, field), taken)
 
 
-def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int) -> Array:
+@Exchange
+def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int) -> Steps[Array]:
     """Share of x_i y_i modulo 2^bits for words x [n]; y_i < 2^factor_bits are the receiver's.
 
     One OT for each bit of y: bit k needs x modulo 2^(bits - k) only.
     """
     backend, n = source.backend, len(x)
     keys = send_random(source, factor_bits * n)
+    yield
     flips = _told(source, TAG_CHOICE, n, factor_bits)
     total, frames = backend.zeros(n), []
     for k in range(factor_bits):
@@ -183,13 +231,15 @@ def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int)
     return total & _ones(bits)
 
 
-def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits: int) -> Array:
+@Exchange
+def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits: int) -> Steps[Array]:
     """This party's share [n] of x_i y_i modulo 2^bits for its words y [n], of which the low `factor_bits` count."""
     backend, n = source.backend, len(y)
     own, keys = zip(*(receive_random(source, n) for _ in range(factor_bits)), strict=True)
     planes = backend.to_planes(backend.xp.ascontiguousarray(y), factor_bits)
     _send_planes(source, planes ^ backend.xp.concatenate(own), n)
     sizes = [8 * word_count(n, bits - k) for k in range(factor_bits)]
+    yield
     total = backend.zeros(n)
     for k, received in enumerate(source.channel.recv(TAG_PRODUCTS, sizes)):
         correction = backend.unpack(backend.asarray(np.frombuffer(received, np.uint64)), bits - k, n)
@@ -198,7 +248,8 @@ def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits:
     return total & _ones(bits)
 
 
-def send_bit_words(source: CotSender, n: int, bits: int, factor_bits: int) -> tuple[Array, Array]:
+@Exchange
+def send_bit_words(source: CotSender, n: int, bits: int, factor_bits: int) -> Steps[tuple[Array, Array]]:
     """Random words x [n] and shares [factor_bits, n] of 2^k b_k x modulo 2^bits for random bits of the receiver's.
 
     x is what the keys of bit 0 differ by, so for that bit nothing is sent; bit k needs x modulo 2^(bits - k) only.
@@ -214,15 +265,18 @@ def send_bit_words(source: CotSender, n: int, bits: int, factor_bits: int) -> tu
         rows.append((ZERO - zero << np.uint64(k)) & _ones(bits))
     if frames:
         source.channel.send(TAG_PRODUCTS, frames)
+    yield
     return x, backend.xp.stack(rows)
 
 
-def receive_bit_words(source: CotReceiver, n: int, bits: int, factor_bits: int) -> tuple[Array, Array]:
+@Exchange
+def receive_bit_words(source: CotReceiver, n: int, bits: int, factor_bits: int) -> Steps[tuple[Array, Array]]:
     """Random bits b as planes [factor_bits, W], and shares [factor_bits, n] of 2^k b_k x of the sender's words."""
     backend = source.backend
     own, keys = zip(*(receive_random(source, n) for _ in range(factor_bits)), strict=True)
     rows = [keys[0][:, 0] & _ones(bits)]
     sizes = [8 * word_count(n, bits - k) for k in range(1, factor_bits)]
+    yield
     told = source.channel.recv(TAG_PRODUCTS, sizes) if sizes else ()
     for k, received in enumerate(told, 1):
         correction = backend.unpack(backend.asarray(np.frombuffer(received, np.uint64)), bits - k, n)
@@ -249,12 +303,9 @@ def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int, pay
     One random OT of messages m_0, m_1 of `payload` bits gives the sender a = m_0 XOR m_1 and the receiver its
     choice b with m_b, and m_0 XOR m_b = a b. One OT each way gives both cross products of (a + a')(b + b').
     """
-    if rank == 0:
-        zero, one = send_random(sender, n)
-        b, chosen = receive_random(receiver, n)
-    else:
-        b, chosen = receive_random(receiver, n)
-        zero, one = send_random(sender, n)
+    begin(rank, sender, receiver)
+    zero, one = send_random(sender, n)
+    b, chosen = receive_random(receiver, n)
     zero, one, chosen = (sender.backend.to_planes(words[:, 0], payload) for words in (zero, one, chosen))
     a = zero ^ one
     return AndTriples(a, b, a & b ^ zero ^ chosen)

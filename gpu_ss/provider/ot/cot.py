@@ -3,11 +3,17 @@
 The sender holds delta and blocks q_i, the receiver bits b_i and blocks t_i = q_i XOR b_i delta. The lowest bit of
 delta is 1 and that of every q_i is 0, so b_i is the lowest bit of t_i and needs no place of its own.
 
-Correlations are broken by the hash H(i, x) = ChaCha20 with x as its 128-bit key, block i, and a nonce that says
+Correlations are broken by the hash H(i, x) = ChaCha8 with x as its 128-bit key, block i, and a nonce that says
 for what (`Domain`). Assumption: tweakable circular correlation robustness (Guo, Katz, Wang, Yu, IEEE S&P 2020) of
-this function, which holds if ChaCha20's permutation is modelled as a random one: of its 512 bits the input sets
+this function, which holds if ChaCha8's permutation is modelled as a random one: of its 512 bits the input sets
 no more than 256 and the output shows at most the sum with an input of which 128 are secret. 127 bits of delta
-are unknown. The number i of a correlation is never used twice, so no tweak is.
+are unknown. The number i of a correlation is never used twice, so no tweak is, and guesses for many OTs at once
+gain nothing, as they would against one fixed-key permutation.
+
+Eight rounds: the best published attacks on ChaCha, distinguishers and key recovery from chosen nonces, reach seven
+to seven and a half, at far more than 2^128 work, and with 128-bit keys six (Aumasson et al., FSE 2008, to Beierle,
+Leander, Todo, CRYPTO 2020, and after). Aumasson, Too Much Crypto (ePrint 2019/1492), advises eight; Go's generator
+has them. Masks of shares come from twenty (`prg`).
 """
 
 from __future__ import annotations
@@ -34,7 +40,6 @@ _PART_BITS = 56
 class Domain(IntEnum):
     """What a hash is for: the upper byte of its nonce."""
 
-    TREES = 1
     CHECK = 2
     OUTPUT = 3
 
@@ -118,6 +123,10 @@ class CotSource(ABC):
             yield Cots(first, blocks)
 
     @abstractmethod
+    def begin(self) -> None:
+        """What is made once, before the first OT, if not yet done. The parties answer each other here."""
+
+    @abstractmethod
     def _make(self) -> Array:
         """More blocks [n, 2], n > 0; here the parties talk."""
 
@@ -145,7 +154,7 @@ def low_bits(blocks: Array) -> Array:
 def hashed(
     backend: Backend, blocks: Array, offset: tuple[int, int], first: int, domain: Domain, words: int
 ) -> Array:
-    """H(first + i, block_i XOR offset): [n, words], eight words per call of ChaCha20."""
+    """H(first + i, block_i XOR offset): [n, words], eight words per call of ChaCha8."""
     most = 8
     parts = [
         backend.hash_blocks(blocks, offset, first, domain << _PART_BITS | part, min(most, words - at))

@@ -32,8 +32,7 @@ from net.channel import Channel
 TAG = "ot/extend"
 TREES = BLOCK_BYTES
 FIELD_BITS = 8
-ARITIES = (2,) * FIELD_BITS
-_ROWS = trees.sealed_blocks(ARITIES)
+_ROWS = 2 * FIELD_BITS
 
 
 def extend_as_sender(channel: Channel, backend: Backend, delta: Delta, n: int) -> tuple[Array, bytes]:
@@ -43,17 +42,12 @@ def extend_as_sender(channel: Channel, backend: Backend, delta: Delta, n: int) -
     keys, digest = base.choose(channel, choices.reshape(-1).tolist())
     width = word_count(n, 1)
     sealed, corrections = channel.recv(TAG, [8 * _ROWS * TREES * 2, 8 * (TREES - 1) * width])
-    punctured = trees.regrow(
-        backend,
+    sums = trees.unseal(
         backend.asarray(choices),
         backend.asarray(keys.reshape(FIELD_BITS, TREES, 2)),
         _words(backend, sealed).reshape(_ROWS, TREES, 2),
-        backend.zeros((TREES, 2)),
-        ARITIES,
-        0,
-        ALL,
     )
-    leaves = trees.complete(backend, punctured)
+    leaves = trees.complete(backend, trees.regrow(backend, backend.asarray(choices), sums, 0))
     sent = _words(backend, corrections).reshape(TREES - 1, width)
     planes = []
     for tree in range(TREES):
@@ -69,7 +63,7 @@ def extend_as_sender(channel: Channel, backend: Backend, delta: Delta, n: int) -
 def extend_as_receiver(channel: Channel, backend: Backend, prg: Prg, n: int) -> tuple[Array, bytes]:
     """t_i for i < n, with b_i as lowest bits, and the digest."""
     zero, one, digest = base.offer(channel, TREES * FIELD_BITS)
-    leaves, sums = trees.grow(backend, prg.words((TREES, 2)), ARITIES, 0, ALL)
+    leaves, sums = trees.grow(backend, prg.words((TREES, 2)), FIELD_BITS, 0)
     masks = tuple(backend.asarray(keys.reshape(FIELD_BITS, TREES, 2)) for keys in (zero, one))
     sealed = backend.xp.stack(trees.seal(sums, (masks[0], masks[1])))
     width = word_count(n, 1)

@@ -98,16 +98,21 @@ class OtMaker(Maker):
     def accepts(self, spec: Correlation) -> bool:
         return takes(spec, self._most_bits)
 
-    def make(self, batch: Batch, progress: Progress) -> dict[int, Arrays]:
-        made: dict[int, Arrays] = {}
-        chosen = batch.of(self.kinds)
+    def make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
+        """A window after the other; nothing of one is kept here for the next."""
+        chosen, done = batch.of(self.kinds), 0
         for window in _windows(chosen):
-            kitchen = Kitchen(self._rank, self._backend, self._prg, batch)
-            jobs = {number: Job(_ALL[type(spec)](kitchen, spec)) for number, spec in window.items()}
-            run(jobs.values(), self._answer)
-            made |= {number: job.result for number, job in jobs.items()}
-            progress(len(made), len(chosen))
-        return made
+            yield from self._made(batch, window)
+            done += len(window)
+            progress(done, len(chosen))
+
+    def _made(self, batch: Batch, window: dict[int, Correlation]) -> Iterator[tuple[int, Arrays]]:
+        kitchen = Kitchen(self._rank, self._backend, self._prg, batch)
+        jobs = {number: Job(_ALL[type(spec)](kitchen, spec)) for number, spec in window.items()}
+        run(jobs.values(), self._answer)
+        while jobs:
+            number, job = jobs.popitem()
+            yield number, job.result
 
 
 def silent_pair(rank: int, backend: Backend, channel: Channel) -> OtPair:

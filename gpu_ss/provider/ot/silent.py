@@ -5,24 +5,26 @@ and the primal learning-parity-with-noise assumption with regular noise (`parame
 
 1. Start, once: RESERVE correlated OTs from `extension`. Every iteration's first RESERVE outputs are kept for the
    next iteration, the rest is for use.
-2. Single points. For each of t trees the sender has all leaves w_p, the receiver all but w_a, for a position a that
-   its own OT choice bits say. The sender also sends c = delta + sum of all w_p; with it the receiver computes
-   w_a + delta. So they share a correlated OT with choice bits 0, ..., 0, 1 (at a), 0, ...: the noise e.
+2. Single points. For each of t half-trees the sender has all leaves w_p, which add up to delta, the receiver all
+   but w_a, for a position a that its own OT choice bits say: it computes w_a + delta. So they share a correlated
+   OT with choice bits 0, ..., 0, 1 (at a), 0, ...: the noise e.
 3. Code. From k kept OTs with choice bits s, sender's blocks q and receiver's t' = q + s delta, and the public
    sparse code A: the sender's outputs are A q + w, the receiver's A t' + w + e delta. These are correlated OTs
    with choice bits A s + e.
 
-Why it leaks nothing. The sender receives no message at all after the start. The receiver sees tree sums under keys
-it cannot open, and c, masked by a leaf it lacks. That the choice bits A s + e look random to the sender, who knows
+Why it leaks nothing. The sender receives no message at all after the start. The receiver sees tree sums,
+of which it can open those off its path (`trees`). That the choice bits A s + e look random to the sender, who knows
 neither s nor e, is the LPN assumption; positions come from choice bits of earlier iterations, so from the same
 assumption. A is drawn from a hash of the base OT messages, to which both contributed.
 
-The work goes in slabs of 32 trees (2^18 outputs, a 15 KB message, and a 32 byte check), so memory stays small, and
-nobody waits: the sender streams. 0.47 bits per output in all, start apart: 1.0 MB from the receiver to the sender.
+The work goes in slabs of 32 trees (2^17 outputs, a 6 KB message, and a 128 byte check), so memory stays small, and
+nobody waits: the sender streams. 0.41 bits per output in all, start apart: 0.5 MB from the receiver to the sender.
 
-The check compares sums of all outputs of a slab, Y = sum of q_i and Z = sum of t_i = Y + z delta: the sender sends
-H(Y) and H(Y + delta), the receiver compares its H(Z) with the one that its bit z names. Any damage in a slab shows
-(parties out of step, a garbled message, a wrong kernel), and nothing is learned: the other hash is unpredictable.
+The check compares sums over the quarters of a slab's outputs, Y = sum of q_i and Z = sum of t_i = Y + z delta: the
+sender sends H(Y) and H(Y + delta), the receiver compares its H(Z) with the one that its bit z names. Any damage in
+a slab shows (parties out of step, a garbled message, a wrong kernel), and nothing is learned: the other hash is
+unpredictable. (The leaves of a half-tree that are first children on one level always add up at the receiver,
+whatever it was told; but not those that are so on the last two levels, a quarter.)
 It is no protection against parties that deviate on purpose.
 """
 
@@ -31,6 +33,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -53,14 +57,13 @@ from gpu_ss.provider.ot.cot import (
 )
 from gpu_ss.provider.ot.extension import TREES as FIRST_TREE
 from gpu_ss.provider.ot.extension import extend_as_receiver, extend_as_sender
-from gpu_ss.provider.ot.trees import ALL, NOT_LOWEST
+from gpu_ss.provider.ot.trees import ALL
 from gpu_ss.ring import Array
 from net.channel import Channel
 
 TREES_TAG = "ot/trees"
 CHECK_TAG = "ot/check"
-_MASK_WORDS = 4
-_SUM_WIDTH = 256
+_QUARTERS = 4
 
 
 class _Silent(CotSource):
@@ -81,18 +84,28 @@ class _Silent(CotSource):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(taken={self.taken}, ready={self.ready}, secrets=<hidden>)"
 
+    def begin(self) -> None:
+        if not self._code_key:
+            with self._once():
+                self._kept, digest = self._extend()
+                self._code_key = hashlib.sha256(b"fastlmpi LPN code 1" + digest).digest()
+
     def _make(self) -> Array:
+        self.begin()
+        with self._once():
+            out = self._kept[:0]
+            while not len(out):
+                out = self._one_slab()
+            return out
+
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        """What cannot be tried again."""
         if self._over:
             raise CorrelationError("an earlier failure ended this source of OTs; open a new session")
-        self._over = True  # unless all goes well
-        if not self._code_key:
-            self._kept, digest = self._extend()
-            self._code_key = hashlib.sha256(b"fastlmpi LPN code 1" + digest).digest()
-        out = self._kept[:0]
-        while not len(out):
-            out = self._one_slab()
+        self._over = True
+        yield
         self._over = False
-        return out
 
     def _one_slab(self) -> Array:
         """One slab's outputs, less those that the next iteration is made from."""
@@ -110,12 +123,6 @@ class _Silent(CotSource):
         self._filled += keep
         return out[keep:]
 
-    def _masks(self, ots: Array, offset: tuple[int, int]) -> Array:
-        """The keys of a slab's tree OTs: [digits, trees, 4]."""
-        first = self._slab * lpn.SLAB_OTS
-        words = hashed(self.backend, ots, offset, first, Domain.TREES, _MASK_WORDS)
-        return words.reshape(-1, lpn.SLAB_TREES, _MASK_WORDS)
-
     @property
     def _first_tree(self) -> int:
         return FIRST_TREE + self._slab * lpn.SLAB_TREES
@@ -125,13 +132,13 @@ class _Silent(CotSource):
         return self.backend.lpn_encode(self._table, leaves, fixes, targets, self._code_key, first_row)
 
     def _sum(self, out: Array) -> Array:
-        """XOR of all blocks: [1, 2]."""
-        partial = self.backend.xor_rows(out.reshape(1, out.size // _SUM_WIDTH, _SUM_WIDTH))
-        return self.backend.xor_rows(partial.reshape(1, _SUM_WIDTH // 2, 2))
+        """XOR of the blocks of each quarter: [4, 2]."""
+        trees_ = self.backend.xor_rows(out.reshape(_QUARTERS, -1, 2 * lpn.SLAB_TREES))
+        return self.backend.xor_rows(trees_.reshape(_QUARTERS, -1, 2))
 
-    def _check_hash(self, total: Array, offset: tuple[int, int]) -> bytes:
-        words = hashed(self.backend, total, offset, self._slab, Domain.CHECK, 2)
-        return self.backend.to_host(words).astype("<u8").tobytes()
+    def _check_hashes(self, totals: Array, offset: tuple[int, int]) -> list[bytes]:
+        words = hashed(self.backend, totals, offset, _QUARTERS * self._slab, Domain.CHECK, 2)
+        return [row.astype("<u8").tobytes() for row in self.backend.to_host(words)]
 
     @abstractmethod
     def _extend(self) -> tuple[Array, bytes]:
@@ -142,8 +149,8 @@ class _Silent(CotSource):
         """The outputs of one slab, from the OTs of its trees."""
 
     @abstractmethod
-    def _check(self, total: Array) -> None:
-        """Compare the XOR of a slab's outputs."""
+    def _check(self, totals: Array) -> None:
+        """Compare the XORs of a slab's outputs."""
 
 
 class SilentSender(_Silent, CotSender):
@@ -158,19 +165,15 @@ class SilentSender(_Silent, CotSender):
 
     def _grow(self, ots: Array) -> Array:
         backend, trees_ = self.backend, lpn.SLAB_TREES
-        roots = self._prg.words((trees_, 2))
-        leaves, sums = trees.grow(backend, roots, lpn.ARITIES, self._first_tree, NOT_LOWEST)
-        rows = trees.seal(sums, (self._masks(ots, NOTHING), self._masks(ots, self.delta.words)))
-        zero, one, two, three = sums[-1]
-        delta = backend.asarray(np.array(self.delta.words, np.uint64))
-        message = backend.xp.stack([*rows, zero ^ one ^ two ^ three ^ delta])
-        self.channel.send(TREES_TAG, [frame(backend, message)], round=False)
+        delta, roots = backend.asarray(np.array(self.delta.words, np.uint64)), self._prg.words((trees_, 2))
+        leaves, sums = trees.grow_half(backend, delta, roots, lpn.TREE_LOG, self._first_tree)
+        self.channel.send(TREES_TAG, [frame(backend, sums ^ ots.reshape(sums.shape))], round=False)
         everything = backend.asarray(np.full(trees_, ALL, np.uint64))
-        return self._encode(leaves, backend.zeros((lpn.ARITIES[-1], trees_, 2)), everything)
+        return self._encode(leaves, backend.zeros((1, trees_, 2)), everything)
 
-    def _check(self, total: Array) -> None:
-        hashes = [self._check_hash(total, offset) for offset in (NOTHING, self.delta.words)]
-        self.channel.send(CHECK_TAG, [b"".join(hashes)], round=False)
+    def _check(self, totals: Array) -> None:
+        hashes = [self._check_hashes(totals, offset) for offset in (NOTHING, self.delta.words)]
+        self.channel.send(CHECK_TAG, [b"".join(hashes[0] + hashes[1])], round=False)
 
 
 class SilentReceiver(_Silent, CotReceiver):
@@ -180,21 +183,19 @@ class SilentReceiver(_Silent, CotReceiver):
         return extend_as_receiver(self.channel, self.backend, self._prg, lpn.RESERVE)
 
     def _grow(self, ots: Array) -> Array:
-        backend, trees_ = self.backend, lpn.SLAB_TREES
-        (received,) = self.channel.recv(TREES_TAG, [BLOCK_BYTES * lpn.SLAB_BLOCKS * trees_], round=False)
-        rows = backend.asarray(np.frombuffer(received, np.uint64)).reshape(lpn.SLAB_BLOCKS, trees_, 2)
-        choices, masks = low_bits(ots).reshape(-1, trees_), self._masks(ots, NOTHING)
-        grown = trees.regrow(
-            backend, choices, masks, rows[:-1], rows[-1], lpn.ARITIES, self._first_tree, NOT_LOWEST
-        )
+        backend, keys = self.backend, ots.reshape(lpn.TREE_LOG, lpn.SLAB_TREES, 2)
+        (received,) = self.channel.recv(TREES_TAG, [BLOCK_BYTES * lpn.SLAB_OTS], round=False)
+        sums = backend.asarray(np.frombuffer(received, np.uint64)).reshape(keys.shape) ^ keys
+        grown = trees.regrow(backend, low_bits(keys), sums, self._first_tree, half=True)
         return self._encode(grown.leaves, grown.fixes, grown.targets)
 
-    def _check(self, total: Array) -> None:
-        (received,) = self.channel.recv(CHECK_TAG, [2 * BLOCK_BYTES], round=False)
-        own = self._check_hash(total, NOTHING)
-        equal = [hmac.compare_digest(own, bytes(received[at : at + BLOCK_BYTES])) for at in (0, BLOCK_BYTES)]
-        choice = int(self.backend.to_host(total)[0, 0]) & 1
-        if not equal[choice]:
+    def _check(self, totals: Array) -> None:
+        (received,) = self.channel.recv(CHECK_TAG, [2 * _QUARTERS * BLOCK_BYTES], round=False)
+        own = self._check_hashes(totals, NOTHING)
+        told = [bytes(received[at : at + BLOCK_BYTES]) for at in range(0, len(received), BLOCK_BYTES)]
+        choices = [int(word) & 1 for word in self.backend.to_host(totals)[:, 0]]
+        named = [told[_QUARTERS * choice + quarter] for quarter, choice in enumerate(choices)]
+        if not hmac.compare_digest(b"".join(own), b"".join(named)):
             raise CorrelationError(
                 f"the oblivious transfers with {self.channel.peer} do not match. Run the same version on both "
                 "sides."

@@ -1,16 +1,22 @@
 """Punctured trees: the sender knows every leaf of its pseudorandom trees, the receiver all but one of each.
 
-Trees of Goldreich, Goldwasser and Micali, many at once. On every level the sender adds up (XOR) all first children,
-all second children and so on; the receiver learns the sums of the children that are off its path, by OT, and
-completes one more node with each. A binary level takes one OT: the receiver's choice bit b opens the sum of child
-b, and its path takes the other one. A quaternary level saves half of the cipher calls and takes two OTs, with bits
-b and b' for the child 2 j + j': under the key of j come the sums of the children 2 j and 2 j + 1, under the key of
-j' that of the children j' and 2 + j' together. The receiver opens three sums and cannot open that of its path.
+Binary trees, many at once. On every level the sender adds up (XOR) all first children and all second children; the
+receiver learns the sum of the children off its path, by OT with its choice bit b, and completes one more node: on
+each level its path takes child 1 - b. Two kinds:
 
-Why it leaks nothing: each sum is masked with a key that only its OT opens, and the missing leaf stays pseudorandom
-because the seeds beside the path are independent of it (ChaCha20 as a pseudorandom function; every node has a
-block of its own). The path is the complement of OT choice bits that only the receiver knows, so it need not be
-sent: one message from the sender, nothing from the receiver.
+* Goldreich, Goldwasser, Micali: both children are hashes of their parent. The sender sends both sums, each under a
+  key that only its OT opens: two blocks for a level.
+* Half-tree (Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023): the second child is the parent XOR the first,
+  and the first level is (r, r XOR delta). So the nodes of a level add up to delta, and the second sum is the
+  first XOR delta: one block for a level, K XOR q under the correlated OT (q; b, t = q XOR b delta), gives the
+  receiver K XOR b delta, the sum of child b. The leaves add up to delta too.
+
+Why they leak nothing. The first: each sum is masked with a key that only its OT opens, and the missing leaf stays
+pseudorandom because the seeds beside the path are independent of it. The second: the block sent is t XOR the sum
+that the receiver is to learn, and tells no more; the missing leaves stay pseudorandom if the hash, ChaCha8 with
+the node as key and the node's place as block, is circular correlation robust, see `cot`. (That delta and every t
+have a lowest bit of 1 and b is known.) The path is the complement of OT choice bits that only the receiver knows,
+so it need not be sent: one message from the sender, nothing from the receiver.
 
 What the receiver lacks it holds as zeros, and where these are is decided by masks in the kernels: no branch and no
 address depends on a path.
@@ -28,9 +34,7 @@ from gpu_ss.ring import Array
 
 ALL = 0xFFFFFFFFFFFFFFFF
 NOT_LOWEST = ALL - 1
-ONE = np.uint64(1)
-
-Arities = Sequence[int]
+ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,90 +46,68 @@ class Punctured:
     targets: Array
 
 
-def digits(arities: Arities) -> int:
-    """OTs of one tree, which is also the number of bits of a path."""
-    return sum(arity // 2 for arity in arities)
+def grow(backend: Backend, roots: Array, depth: int, first_tree: int) -> tuple[Array, list[Array]]:
+    """Leaves [2^depth, trees, 2] from roots [trees, 2], and the sums [2, trees, 2] of every level.
 
-
-def sealed_blocks(arities: Arities) -> int:
-    """Blocks that the sender sends for the levels of one tree."""
-    return sum(2 if arity == 2 else 6 for arity in arities)
-
-
-def grow(
-    backend: Backend, roots: Array, arities: Arities, first_tree: int, keep: int
-) -> tuple[Array, list[Array]]:
-    """Leaves [count, trees, 2] from roots [trees, 2], and the sums [arity, trees, 2] of every level.
-
-    `keep` is ANDed to the low words of the leaves. Trees are numbered; no two under one roof alike.
+    Trees are numbered; no two under one roof alike.
     """
-    trees = len(roots)
-    nodes, sums = roots.reshape(1, trees, 2), []
-    nothing = backend.zeros((max(arities), trees, 2))
-    everything = backend.asarray(np.full(trees, ALL, np.uint64))
-    before = 1
-    for level, arity in enumerate(arities):
-        mask = keep if level == len(arities) - 1 else ALL
-        nodes = backend.tree_level(nodes, nothing[:before], everything, first_tree, arity, mask)
-        sums.append(_child_sums(backend, nodes, arity))
-        before = arity
+    nodes, sums = roots.reshape(1, -1, 2), []
+    for _ in range(depth):
+        nodes = _level(backend, nodes, first_tree, half=False, keep=ALL)
+        sums.append(_child_sums(backend, nodes))
     return nodes, sums
 
 
+def grow_half(
+    backend: Backend, delta: Array, roots: Array, depth: int, first_tree: int
+) -> tuple[Array, Array]:
+    """Leaves [2^depth, trees, 2] that add up to delta [2], and the first sums [depth, trees, 2].
+
+    depth >= 2; roots [trees, 2] are random. Lowest bits of leaves are cleared.
+    """
+    nodes = backend.xp.stack([roots, roots ^ delta])
+    sums = [roots]
+    for level in range(1, depth):
+        nodes = _level(backend, nodes, first_tree, half=True, keep=NOT_LOWEST if level == depth - 1 else ALL)
+        first = nodes[: len(nodes) // 2].reshape(1, len(nodes) // 2, -1)
+        sums.append(backend.xor_rows(first).reshape(-1, 2))
+    return nodes, backend.xp.stack(sums)
+
+
 def seal(sums: Sequence[Array], masks: tuple[Array, Array]) -> list[Array]:
-    """The sums under the keys of both choices, as rows [trees, 2]. `masks` [digits, trees, 2 or 4]."""
-    rows, digit = [], 0
-    for children in sums:
-        zero, one = (mask[digit] for mask in masks)
-        if len(children) == 2:
-            rows += [children[0] ^ zero[:, :2], children[1] ^ one[:, :2]]
-            digit += 1
-            continue
-        rows += [children[0] ^ zero[:, :2], children[1] ^ zero[:, 2:4]]
-        rows += [children[2] ^ one[:, :2], children[3] ^ one[:, 2:4]]
-        zero, one = (mask[digit + 1] for mask in masks)
-        rows += [children[0] ^ children[2] ^ zero[:, :2], children[1] ^ children[3] ^ one[:, :2]]
-        digit += 2
-    return rows
+    """The sums under the keys of both choices, as rows [trees, 2]. `masks` [depth, trees, 2]."""
+    return [
+        children[c] ^ masks[c][level] for level, children in enumerate(sums) for c in range(len(children))
+    ]
+
+
+def unseal(choices: Array, masks: Array, sealed: Array) -> Array:
+    """The sums that choice bits [depth, trees] (words 0 or 1) open with their keys: [depth, trees, 2]."""
+    zero, one = sealed[0::2], sealed[1::2]
+    return zero ^ (zero ^ one) & (ZERO - choices)[..., None] ^ masks
 
 
 def regrow(
-    backend: Backend,
-    choices: Array,
-    masks: Array,
-    sealed: Array,
-    total: Array,
-    arities: Arities,
-    first_tree: int,
-    keep: int,
+    backend: Backend, choices: Array, sums: Array, first_tree: int, *, half: bool = False
 ) -> Punctured:
-    """The receiver's trees from its choice bits [digits, trees] (words 0 or 1), their keys and the sealed rows.
+    """The receiver's trees from its choice bits [depth, trees] (words 0 or 1) and its sums [depth, trees, 2].
 
-    If the last level is quaternary, the leaf on the path becomes `total` [trees, 2] XOR all leaves off the path.
+    Of half-trees the leaf on the path becomes the missing one XOR delta, and has a lowest bit of 1.
     """
-    trees = choices.shape[1]
+    depth, trees = choices.shape
+    off_path = backend.xp.stack([choices ^ ONE, choices], axis=1)  # [depth, child, trees]
+    masks = (ZERO - off_path)[..., None]
     nodes, fixes = backend.zeros((1, trees, 2)), backend.zeros((1, trees, 2))
-    path = backend.zeros(trees)
-    targets, digit, row = path, 0, 0
-    for level, arity in enumerate(arities):
-        targets = path
-        mask = keep if level == len(arities) - 1 else ALL
-        count = len(nodes)
-        nodes = backend.tree_level(nodes, fixes, targets, first_tree, arity, mask)
-        known = _child_sums(backend, nodes, arity)
-        if arity == 2:
-            choice, key = choices[digit], masks[digit]
-            opened = _pick(choice, sealed[row], sealed[row + 1]) ^ key[:, :2]
-            fixes = _stack(backend, [_where(choice ^ c ^ ONE, opened ^ known[int(c)]) for c in _numbers(2)])
-            path = path + (choice ^ ONE) * np.uint64(count)
-            digit, row = digit + 1, row + 2
+    path = targets = backend.zeros(trees)
+    for level in range(depth):
+        targets, count, closing = path, len(nodes), half and level == depth - 1
+        nodes = backend.tree_level(nodes, fixes, targets, first_tree, half, NOT_LOWEST if closing else ALL)
+        fixes = _child_sums(backend, nodes) ^ sums[level]
+        if closing:
+            fixes[..., 0] = fixes[..., 0] & np.uint64(NOT_LOWEST) | off_path[level] ^ ONE
         else:
-            high, low = choices[digit], choices[digit + 1]
-            fixes = _stack(
-                backend, _open_four(high, low, masks[digit : digit + 2], sealed[row : row + 6], known, total)
-            )
-            path = path + ((high ^ ONE) * np.uint64(2) + (low ^ ONE)) * np.uint64(count)
-            digit, row = digit + 2, row + 6
+            fixes = fixes & masks[level]
+        path = path + off_path[level, 0] * np.uint64(count)
     return Punctured(nodes, fixes, targets)
 
 
@@ -139,43 +121,14 @@ def complete(backend: Backend, punctured: Punctured) -> Array:
     return backend.asarray(done.reshape(punctured.leaves.shape))
 
 
-def _open_four(
-    high: Array, low: Array, masks: Array, sealed: Array, known: Array, total: Array
-) -> list[Array]:
-    """What completes the four children of the path's node.
-
-    Off the path it is the child's sum XOR what is known of it; on the path, `total` XOR what is known of all.
-    """
-    beside = [_pick(high, sealed[k], sealed[2 + k]) ^ masks[0][:, 2 * k : 2 * k + 2] for k in (0, 1)]
-    across = _pick(low, sealed[4], sealed[5]) ^ masks[1][:, :2] ^ _pick(low, beside[0], beside[1])
-    everything = beside[0] ^ beside[1] ^ across ^ total
-    fixes = []
-    for child in range(4):
-        j, k = (np.uint64(d) for d in divmod(child, 2))
-        on_high, on_low = high ^ j, low ^ k  # 1 where the digit is the path's
-        off = _where(on_high ^ ONE, beside[int(k)]) ^ _where(on_high & (on_low ^ ONE), across)
-        fixes.append(known[child] ^ off ^ _where(on_high & on_low, everything))
-    return fixes
+def _level(backend: Backend, nodes: Array, first_tree: int, half: bool, keep: int) -> Array:
+    """One level of trees without gaps."""
+    trees = nodes.shape[1]
+    everything = backend.asarray(np.full(trees, ALL, np.uint64))
+    return backend.tree_level(nodes, backend.zeros((1, trees, 2)), everything, first_tree, half, keep)
 
 
-def _child_sums(backend: Backend, nodes: Array, arity: int) -> Array:
-    """XOR of all first children, all second ones and so on: [arity, trees, 2]."""
+def _child_sums(backend: Backend, nodes: Array) -> Array:
+    """XOR of all first and of all second children: [2, trees, 2]."""
     count, trees, _ = nodes.shape
-    return backend.xor_rows(nodes.reshape(arity, count // arity, 2 * trees)).reshape(arity, trees, 2)
-
-
-def _numbers(count: int) -> list[np.uint64]:
-    return [np.uint64(k) for k in range(count)]
-
-
-def _where(bit: Array, blocks: Array) -> Array:
-    """The blocks where their bit is 1, zero elsewhere."""
-    return blocks & (np.uint64(0) - bit)[:, None]
-
-
-def _pick(bit: Array, zero: Array, one: Array) -> Array:
-    return zero ^ _where(bit, zero ^ one)
-
-
-def _stack(backend: Backend, rows: Sequence[Array]) -> Array:
-    return backend.xp.ascontiguousarray(backend.xp.stack(rows))
+    return backend.xor_rows(nodes.reshape(2, count // 2, 2 * trees)).reshape(2, trees, 2)

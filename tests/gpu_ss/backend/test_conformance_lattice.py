@@ -141,6 +141,11 @@ ROWS: list[Row] = [
     ),
     ("decode_sum", "64", lambda r, q=SETS[64]: (r.residues(q, 3, 64), r.residues(q, 3, 64), 64, q)),
     *(
+        ("scale_down", f"{n} {bits}", lambda r, n=n, q=q, bits=bits: (r.residues(q, 3, n), bits, q))
+        for n, q in SMALL.items() for bits in (1, 34, 63, 64, 65, 74, 80)
+    ),
+    ("scale_down", "extreme", lambda r, q=SETS[64]: (r.extreme(q, 2, 64), 74, q)),
+    *(
         ("residue_matmul", f"{c} {k} {s} {add}", lambda r, c=c, k=k, s=s, q=q, add=add: (
             r.weights(c, k), 2**15, r.residues(q, k, s), r.residues(q, c, s) if add else None, q))
         for c, k, s in [(1, 1, 64), (5, 7, 64), (3, 1100, 128), (20, 9, 256), (4, 0, 64)]
@@ -272,6 +277,20 @@ def test_scaling_and_decoding_are_inverse() -> None:
     assert prod(primes).bit_length() - 64 > 6
 
 
+@pytest.mark.parametrize("bits", [40, 64, 74])
+def test_scaling_down_is_division(bits: int) -> None:
+    """To within 2^-30 of a word's last bit, where the digits are those of 2^bits x / q."""
+    primes = SETS[64]
+    x, q = Random().residues(primes, 3, 64), prod(primes)
+    units = [q // p * pow(q // p, -1, p) for p in primes]
+    value = sum(row.astype(object) * unit for row, unit in zip(x, units, strict=True)) % q
+    digits = 0
+    for words in ReferenceBackend().scale_down(x, bits, primes):
+        digits = (digits << max(0, bits - 64)) + words.astype(object)
+    error = (digits * q - (value << bits)) * 2 // q  # in halves of the last digit
+    assert all(abs((e + (1 << bits)) % (2 << bits) - (1 << bits)) <= 1 for e in error.reshape(-1))
+
+
 def test_exact_depth_of_the_design() -> None:
     assert exact_depth(largest_primes(29, 1, 8192)[0], 1 << 15) >= 1024
     assert exact_depth(largest_primes(25, 1, 8192)[0], 1 << 15) >= 16384
@@ -303,6 +322,7 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.digits(x, primes[:2])),
         (ValueError, lambda: backend.merged(x, 1, primes)),
         (ValueError, lambda: backend.drop_prime(x, primes, x)),
+        (ValueError, lambda: backend.scale_down(x, 81, primes)),
     ]
     for number, (error, attempt) in enumerate(refused):
         with pytest.raises(error):

@@ -6,9 +6,8 @@ from math import log2
 
 from gpu_ss.backend.oblivious import CHOICES, GROUP_ROWS
 from gpu_ss.provider.ot import parameters as lpn
-from gpu_ss.provider.ot import trees
 
-PUBLISHED = (1900 << 13, 1 << 19, 1900)  # n, k, t of emp-ot 1.0's ferret_b13
+PUBLISHED = (1520 << 12, 1 << 18, 1520)  # n, k, t of emp-ot 1.0's ferret_b12
 SECURITY = 128
 
 
@@ -62,7 +61,7 @@ def _choose(n: int, k: int) -> float:
 def test_the_instance_is_a_part_of_the_published_one() -> None:
     n, k, t = PUBLISHED
     ours = (lpn.SAMPLES, lpn.SECRET, lpn.NOISE)
-    assert ours == (1792 << 13, k, 1792)
+    assert ours == (1504 << 12, k, 1504)
     assert n // t == ours[0] // ours[2]
     assert t >= ours[2]
     assert CHOICES == 10
@@ -80,8 +79,7 @@ def test_estimates() -> None:
 
 
 def test_an_iteration_feeds_the_next() -> None:
-    assert sum(a.bit_length() - 1 for a in lpn.ARITIES) == lpn.TREE_LOG == trees.digits(lpn.ARITIES)
     assert lpn.RESERVE == lpn.SECRET + lpn.TREE_LOG * lpn.NOISE
     assert lpn.RESERVE < lpn.SAMPLES
-    sent = lpn.NOISE * lpn.SLAB_BLOCKS * 128 + lpn.SLABS * 8 * (32 + 200)
-    assert sent / lpn.OUTPUTS < 0.48
+    sent = lpn.NOISE * lpn.TREE_LOG * 128 + lpn.SLABS * 8 * (128 + 200)
+    assert sent / lpn.OUTPUTS < 0.43

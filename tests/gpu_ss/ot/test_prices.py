@@ -74,7 +74,7 @@ def sent_and_ots(specs: Sequence[Correlation]) -> tuple[int, int]:
     def party(rank: int, channel: Any) -> tuple[int, int]:
         sender, receiver = DealtSender(BACKEND, channel, 1 + rank), DealtReceiver(BACKEND, channel, 2 - rank)
         maker = OtMaker(rank, BACKEND, OtPair(rank, BACKEND, channel, sender, receiver))
-        MadeProvider(SeedProvider(rank, BACKEND, fresh_key()), [maker]).prepare(specs)
+        MadeProvider(BACKEND, SeedProvider(rank, BACKEND, fresh_key()), [maker]).prepare(specs)
         return channel.traffic.report().sent.payload, sender.taken
 
     first, second = both(lambda channel: party(0, channel), lambda channel: party(1, channel))

@@ -57,7 +57,7 @@ def take(specs: Sequence[Correlation]) -> tuple[Taken, Taken]:
     def party(rank: int, channel: Any) -> Taken:
         ends = DealtSender(BACKEND, channel, 1 + rank), DealtReceiver(BACKEND, channel, 2 - rank)
         maker = OtMaker(rank, BACKEND, OtPair(rank, BACKEND, channel, *ends))
-        provider = MadeProvider(SeedProvider(rank, BACKEND, fresh_key()), [maker])
+        provider = MadeProvider(BACKEND, SeedProvider(rank, BACKEND, fresh_key()), [maker])
         provider.prepare(specs)
         return [provider.take(spec).arrays for spec in specs]
 

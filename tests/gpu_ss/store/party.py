@@ -95,9 +95,8 @@ class Session:
                 DealtReceiver(backend, channel, 2 - rank),
             )
             pair = OtPair(rank, backend, channel, sender, receiver)
-        provider = MadeProvider(
-            SeedProvider(rank, backend, fresh_key()), [OtMaker(rank, backend, pair)], ALONE
-        )
+        masks = SeedProvider(rank, backend, fresh_key())
+        provider = MadeProvider(backend, masks, [OtMaker(rank, backend, pair)], ALONE)
         self._party = Party(rank, backend, provider, channel, Prg(backend))
         self._log = folder / f"used.{role}"
         self._name = order.name

@@ -41,7 +41,7 @@ def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Pro
     sender = DealtSender(backend, channel, 1 + rank)
     receiver = DealtReceiver(backend, channel, 2 - rank)
     maker = OtMaker(rank, backend, OtPair(rank, backend, channel, sender, receiver))
-    return MadeProvider(SeedProvider(rank, backend, fresh_key()), [maker], ALONE)
+    return MadeProvider(backend, SeedProvider(rank, backend, fresh_key()), [maker], ALONE)
 
 
 class Pair:
@@ -271,9 +271,9 @@ class Multiplier(Maker):
     def __init__(self) -> None:
         self.readied: list[int] = []
 
-    def make(self, batch: Batch, progress: Any) -> dict[int, tuple[()]]:
+    def make(self, batch: Batch, progress: Any) -> list[tuple[int, tuple[()]]]:
         self.readied += batch.of(self.kinds)
-        return dict.fromkeys(batch.of(self.kinds), ())
+        return [(number, ()) for number in batch.of(self.kinds)]
 
     @property
     def direct(self) -> bool:
@@ -287,9 +287,10 @@ def test_products_computed_directly_are_made_ready_where_they_are_used() -> None
     """Nothing of them is stored; their keys are exchanged in the session that uses the rest."""
     specs: list[Correlation] = [Mask((5,), 64), DirectMatmul(1, 2, 3, 4, 64), Mask((7,), 9)]
     maker = Multiplier()
-    provider = MadeProvider(SeedProvider(0, ReferenceBackend(), fresh_key()), [maker])
-    assert provider.record(bytes(32), specs) == {}
-    assert maker.readied == []
+    provider = MadeProvider(ReferenceBackend(), SeedProvider(0, ReferenceBackend(), fresh_key()), [maker])
+    kept: list[int] = []
+    provider.record(bytes(32), specs, lambda number, arrays: kept.append(number))
+    assert maker.readied == kept == []
     provider.take(Mask((1,), 64))
     head = Head(bytes(16), 0, Purpose(plan_digest(specs), CONTEXT), 3, stored_words(0, specs))
     seed = fresh_key()
@@ -307,7 +308,7 @@ def test_products_computed_directly_are_made_ready_where_they_are_used() -> None
 
 def test_a_second_reel_waits_for_the_first() -> None:
     specs: list[Correlation] = [Mask((5,), 64)]
-    provider = MadeProvider(SeedProvider(0, ReferenceBackend(), fresh_key()), [])
+    provider = MadeProvider(ReferenceBackend(), SeedProvider(0, ReferenceBackend(), fresh_key()), [])
     head = Head(bytes(16), 0, Purpose(plan_digest(specs), CONTEXT), 1, 0)
     reel = Reel(head, fresh_key(), np.empty(0, np.uint64))
     provider.adopt(reel, specs)
@@ -317,13 +318,13 @@ def test_a_second_reel_waits_for_the_first() -> None:
 
 def test_providers_that_cannot() -> None:
     def with_dealer(party: Party) -> Any:
-        return party.provider.record(bytes(32), [])
+        return party.provider.record(bytes(32), [], lambda number, arrays: None)
 
     with pytest.raises(CorrelationError, match="no correlations for later"):
         simulate(with_dealer)
 
     def in_front_of_a_dealer(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
-        return MadeProvider(inner, [])
+        return MadeProvider(backend, inner, [])
 
     with pytest.raises(CorrelationError, match="masks of a dealer"):
         simulate(with_dealer, extend=in_front_of_a_dealer)

@@ -19,20 +19,19 @@ from gpu_ss.provider.reel import (
     Purpose,
     Reel,
     ReelReader,
+    ReelWriter,
     from_zero,
-    packed,
     plan_digest,
     stored_words,
 )
 from gpu_ss.provider.specs.arithmetic import MatmulProduct, Product
 from gpu_ss.ring import Ring
 from tests.support.protocols import real_share
-from tests.support.reels import BACKEND, PURPOSE, SPECS, new_head, random_arrays
+from tests.support.reels import BACKEND, PURPOSE, SPECS, new_head, packed_words, random_arrays
 
 
 def reel(rank: int) -> Reel:
-    words = np.concatenate(list(packed(BACKEND, rank, SPECS, random_arrays(rank))))
-    return Reel(new_head(rank), fresh_key(), words)
+    return Reel(new_head(rank), fresh_key(), packed_words(rank))
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -80,11 +79,18 @@ def test_other_ranks_plans_and_orders_are_refused() -> None:
 
 def test_what_was_made_in_another_shape_is_not_stored() -> None:
     made = random_arrays(0)
-    made[2] = [made[2][0][:-1]]
+    writer = ReelWriter(BACKEND, 0, SPECS, lambda place, words: None)
     with pytest.raises(CorrelationError, match="another shape"):
-        list(packed(BACKEND, 0, SPECS, made))
+        writer.keep(2, [made[2][0][:-1]])
     with pytest.raises(CorrelationError, match="another shape"):
-        list(packed(BACKEND, 0, SPECS, random_arrays(1)))
+        writer.keep(4, random_arrays(1)[4])
+    with pytest.raises(CorrelationError, match="1 correlations that are to be stored"):
+        writer.finish()
+    writer.keep(5, made[5])
+    writer.finish()
+    for number in (0, 5, 7):  # a mask, one that is there, and none of the plan
+        with pytest.raises(CorrelationError, match="not due"):
+            writer.keep(number, made[5])
 
 
 def test_headers() -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from gpu_ss.errors import StoreError
 from gpu_ss.provider import store as module
-from gpu_ss.provider.reel import HEADER_BYTES, packed
+from gpu_ss.provider.reel import HEADER_BYTES
 from gpu_ss.provider.store import Shelf, Store
-from tests.support.reels import BACKEND, OTHER, PURPOSE, SPECS, new_head, put, random_arrays
+from tests.support.reels import OTHER, PURPOSE, new_head, packed_words, put, write
 
 ROOT = Path(__file__).parents[3]
 PLENTY = 1 << 30
@@ -39,17 +39,16 @@ def file_of(shelf: Shelf) -> Path:
 
 
 def test_what_is_written_is_taken(store: Store, shelf: Shelf) -> None:
-    seed, made = b"s" * 32, list(packed(BACKEND, 0, SPECS, random_arrays(0)))
-    head = new_head()
+    seed, head = b"s" * 32, new_head()
     with shelf.draft(head) as draft:
-        draft.write(seed, iter(made))
+        write(draft, 0, key=seed)
         draft.commit()
     assert store.used_bytes() == file_of(shelf).stat().st_size == head.file_bytes
     assert shelf.heads(PURPOSE) == [head]
     reel = shelf.take(head.id, 0, PURPOSE)
     assert reel is not None
     assert (reel.head, reel.seed) == (head, seed)
-    assert np.array_equal(reel.words, np.concatenate(made))
+    assert np.array_equal(reel.words, packed_words(0))
     assert not list(shelf._folder.iterdir())
 
 
@@ -162,7 +161,7 @@ def test_what_is_not_committed_is_not_there(store: Store, shelf: Shelf) -> None:
     head = new_head()
     with shelf.draft(head) as draft:
         assert shelf.take(head.id, 0, PURPOSE) is None
-        draft.write(bytes(32), packed(BACKEND, 0, SPECS, random_arrays(0)))
+        write(draft, 0)
         assert shelf.heads(PURPOSE) == []
         assert shelf.take(head.id, 0, PURPOSE) is None
         assert shelf.has(head.id)
@@ -174,7 +173,7 @@ def test_a_draft_is_removed_on_errors(store: Store, shelf: Shelf) -> None:
     with pytest.raises(RuntimeError), shelf.draft(new_head()):
         raise RuntimeError
     with pytest.raises(StoreError, match="size"), shelf.draft(new_head()) as draft:
-        draft.write(bytes(32), [])
+        draft.seal(bytes(32))
     assert store.used_bytes() == 0
 
 
