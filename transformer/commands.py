@@ -40,7 +40,7 @@ def clear_errors(command: Callable[P, T]) -> Callable[P, T]:
 
 def settings_of(file: Path | None, given: dict[str, Any]) -> Any:
     """Settings from the file and the options that were given (those named like a setting)."""
-    from transformer.settings import Settings
+    from transformer.settings import Settings, load_settings
 
     found = load_settings(file, {k: v for k, v in given.items() if k in Settings.model_fields})
     found.apply_limits()
