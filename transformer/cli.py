@@ -293,8 +293,8 @@ def show_store(
     everything: Annotated[bool, typer.Option("--all", help="With --clean: remove everything.")] = False,
 ) -> None:
     """Show what a folder of prepared correlations holds, and clean it."""
-    from gpu_ss.provider import holdings
-    from transformer.results import megabytes
+    from gpu_ss.provider.holdings import clean as clean_store
+    from transformer.results import store_table
     from transformer.settings import SettingsError
 
     chosen = _settings(settings, locals())
@@ -303,27 +303,11 @@ def show_store(
         raise SettingsError("say which store: --store FOLDER")
     console = Console(markup=False)
     if clean:
-        removed = holdings.clean(opened, everything)
+        removed = clean_store(opened, everything)
         console.print(
             f"Removed {removed} prepared queries. The other party removes its part when it next meets you."
         )
-    table = Table(
-        title=f"{chosen.store}: {megabytes(opened.used_bytes())} of {megabytes(opened.limit_bytes)}"
-    )
-    for column in ("peer", "model and terms", "texts x tokens", "queries", "size", ""):
-        table.add_column(column)
-    for found in holdings.holdings(opened):
-        note = "" if found.latest else "not used last: --clean removes it"
-        row = (
-            found.peer[:8],
-            found.context.hex()[:8],
-            found.label,
-            str(found.count),
-            megabytes(found.size),
-            note,
-        )
-        table.add_row(*row)
-    console.print(table)
+    console.print(store_table(str(chosen.store), opened))
 
 
 @app.command()
@@ -343,6 +327,7 @@ def plan(
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
     from transformer.model import PrivateModel
+    from transformer.results import plan_table
 
     chosen = _settings(None, locals())
     loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
@@ -350,36 +335,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(found.summary(), indent=1))
         return
-    Console(markup=False).print(_plan_table(loaded.card.name, found))
-
-
-def _plan_table(name: str, found: Any) -> Table:
-    from transformer.results import megabytes
-
-    summary = found.summary()
-    ways = {
-        "dealer to server": summary["dealer_bytes"],
-        "by encryption": summary["encryption_bytes"],
-        "by oblivious transfer": summary["transfer_bytes"],
-    }
-    offline = ", ".join(f"{name} {megabytes(size)}" for name, size in ways.items() if size)
-    caption = (
-        f"{summary['rounds']} online rounds; set-up {megabytes(summary['setup_bytes'])} once per session; "
-        f"offline per query: {offline or 'nothing'}. On the network {summary['network']} these take about "
-        f"{summary['network_online_s']} s online, {summary['network_offline_s']} s before; large comparisons are "
-        f"made on {'the own shares' if summary['shares_compared'] else 'masked values'}"
-    )
-    tokens = f"batch {summary['batch']} x {summary['length']} tokens"
-    shape = f"{tokens}, trust {summary['trust']}, {summary['weights']} weights"
-    table = Table(title=f"{name}: {shape}", caption=caption)
-    for column in ("step", "messages", "client sends", "server sends"):
-        table.add_column(column, justify="left" if column == "step" else "right")
-    for tag, row in sorted(found.query.tags.items(), key=lambda kv: -sum(kv[1].sent)):
-        table.add_row(tag, str(row.messages), *(megabytes(s) for s in row.sent))
-    table.add_row(
-        "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
-    )
-    return table
+    Console(markup=False).print(plan_table(loaded.card.name, found))
 
 
 @app.command()
