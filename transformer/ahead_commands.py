@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from transformer.commands import settings_of
 from transformer.options import (
@@ -63,8 +62,8 @@ def show_store(
     everything: Annotated[bool, typer.Option("--all", help="With --clean: remove everything.")] = False,
 ) -> None:
     """Show what a folder of prepared correlations holds, and clean it."""
-    from gpu_ss.provider import holdings
-    from transformer.results import megabytes
+    from gpu_ss.provider.holdings import clean as clean_store
+    from transformer.results import store_table
     from transformer.settings import SettingsError
 
     chosen = settings_of(settings, locals())
@@ -73,24 +72,8 @@ def show_store(
         raise SettingsError("say which store: --store FOLDER")
     console = Console(markup=False)
     if clean:
-        removed = holdings.clean(opened, everything)
+        removed = clean_store(opened, everything)
         console.print(
             f"Removed {removed} prepared queries. The other party removes its part when it next meets you."
         )
-    table = Table(
-        title=f"{chosen.store}: {megabytes(opened.used_bytes())} of {megabytes(opened.limit_bytes)}"
-    )
-    for column in ("peer", "model and terms", "texts x tokens", "queries", "size", ""):
-        table.add_column(column)
-    for found in holdings.holdings(opened):
-        note = "" if found.latest else "not used last: --clean removes it"
-        row = (
-            found.peer[:8],
-            found.context.hex()[:8],
-            found.label,
-            str(found.count),
-            megabytes(found.size),
-            note,
-        )
-        table.add_row(*row)
-    console.print(table)
+    console.print(store_table(str(chosen.store), opened))

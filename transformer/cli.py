@@ -260,7 +260,7 @@ def plan(
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
     from transformer.model import PrivateModel
-    from transformer.plan_table import plan_table
+    from transformer.results import plan_table
 
     chosen = settings_of(None, locals())
     loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)

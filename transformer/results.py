@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from gpu_ss.provider.holdings import holdings
+from gpu_ss.provider.store import Store
 from transformer.architecture import Architecture
 from transformer.client import Answer
 from transformer.inference import Request, Tokens
+from transformer.model import InferencePlan
 from transformer.reference import cosines, similarity, tokens_only
 from transformer.terms import Terms
 
@@ -212,6 +215,46 @@ class Prepared:
             f"Ask with the same --store and --pad-to {self.request.length}.",
         ):
             console.print(line, soft_wrap=True)
+
+
+def plan_table(name: str, found: InferencePlan) -> Table:
+    """What a query will cost, step by step."""
+    summary: dict[str, Any] = found.summary()
+    ways = {
+        "dealer to server": summary["dealer_bytes"],
+        "by encryption": summary["encryption_bytes"],
+        "by oblivious transfer": summary["transfer_bytes"],
+    }
+    offline = ", ".join(f"{name} {megabytes(size)}" for name, size in ways.items() if size)
+    caption = (
+        f"{summary['rounds']} online rounds; set-up {megabytes(summary['setup_bytes'])} once per session; "
+        f"offline per query: {offline or 'nothing'}. On the network {summary['network']} these take about "
+        f"{summary['network_online_s']} s online, {summary['network_offline_s']} s before; large comparisons are "
+        f"made on {'the own shares' if summary['shares_compared'] else 'masked values'}"
+    )
+    tokens = f"batch {summary['batch']} x {summary['length']} tokens"
+    shape = f"{tokens}, profile {summary['profile']}, trust {summary['trust']}, {summary['weights']} weights"
+    table = Table(title=f"{name}: {shape}", caption=caption)
+    for column in ("step", "messages", "client sends", "server sends"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    for tag, row in sorted(found.query.tags.items(), key=lambda kv: -sum(kv[1].sent)):
+        table.add_row(tag, str(row.messages), *(megabytes(s) for s in row.sent))
+    table.add_row(
+        "total", str(summary["rounds"]), megabytes(found.query.sent[0]), megabytes(found.query.sent[1])
+    )
+    return table
+
+
+def store_table(name: str, store: Store) -> Table:
+    """What a store holds."""
+    table = Table(title=f"{name}: {megabytes(store.used_bytes())} of {megabytes(store.limit_bytes)}")
+    for column in ("peer", "model and terms", "texts x tokens", "queries", "size", ""):
+        table.add_column(column)
+    for found in holdings(store):
+        note = "" if found.latest else "not used last: --clean removes it"
+        count, size = str(found.count), megabytes(found.size)
+        table.add_row(found.peer[:8], found.context.hex()[:8], found.label, count, size, note)
+    return table
 
 
 def megabytes(count: int) -> str:
