@@ -28,7 +28,7 @@ from gpu_ss.economy import Economy
 from gpu_ss.field import Field
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
-from gpu_ss.ring import Array, Ring, lead_of, wire_bytes
+from gpu_ss.ring import WORD, Array, Ring, lead_of, wire_bytes
 from gpu_ss.values import AShare, BShare, FShare
 from net.channel import Channel
 
@@ -232,9 +232,10 @@ class Party:
         """What we send of an item."""
         if item.data is None:
             raise ValueError("the sender of a one-way item must give its data")
-        if item.mask is None:
-            return self.backend.pack(item.data.reshape(-1), item.bits)
-        return self.backend.pack_sum(self._whole(item.data), item.mask, item.bits)
+        whole = self._whole(item.data)
+        if item.mask is not None:
+            return self.backend.pack_sum(whole, item.mask, item.bits)
+        return whole.reshape(-1) if item.bits == WORD else self.backend.pack(whole, item.bits)
 
     def _whole(self, data: Array) -> Array:
         """The same in one piece: shares may be views."""
@@ -257,7 +258,8 @@ class Party:
             return self.backend.unpack_sum(packed, item.bits, self._whole(item.data), item.mask)
         if item.sender is None and not item.xor and item.field is None:
             return self.backend.unpack_add(packed, item.bits, item.data)
-        words = self.backend.unpack(packed, item.bits, item.size).reshape(item.shape)
+        words = packed if item.bits == WORD else self.backend.unpack(packed, item.bits, item.size)
+        words = words.reshape(item.shape)
         if item.field is not None:
             words = item.field.canonical(words)
             return item.field.add(item.data, words) if item.sender is None else words

@@ -92,16 +92,12 @@ class Backend(Operations, Fields, Lattice, Oblivious):
         """The low `bits` bits of n = x.size elements without gaps: [ceil(n*bits/64)] words.
 
         A little-endian bit string: bit i of element e is bit e*bits + i, and that is bit (e*bits + i) % 64 of
-        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64. With 64
-        the result may share memory with `x`.
+        word (e*bits + i) // 64. Bits after the last element are zero. `x` has any shape; 1 <= bits <= 64.
         """
 
     @abstractmethod
     def unpack(self, words: Array, bits: int, n: int) -> Array:
-        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words.
-
-        With 64 bits it may share memory with them.
-        """
+        """The inverse of `pack`: [n] elements below 2^bits from at least ceil(n*bits/64) words."""
 
     @abstractmethod
     def to_planes(self, x: Array, bits: int) -> Array:

@@ -39,7 +39,7 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
         self._check_operands(x=x)
         n = word_count(x.size, checks.width(bits))
         if bits == WORD:
-            return x.reshape(-1)
+            return x.reshape(-1).copy()
         out = self.empty(n)
         if n:
             self._launch("pack", n, x, out, bits, x.size)
@@ -49,7 +49,7 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
         self._check_operands(words=words)
         checks.unpacked(words.size, bits, n)
         if bits == WORD:
-            return words.reshape(-1)[:n]
+            return words.reshape(-1)[:n].copy()
         out = self.empty(n)
         if n:
             self._launch("unpack", n, words, out, bits)

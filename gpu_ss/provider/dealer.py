@@ -28,7 +28,7 @@ from gpu_ss.provider.correlation import Correlation, check_planned, expand_share
 from gpu_ss.provider.dealing import DealingEngine
 from gpu_ss.provider.specs.arithmetic import MatmulProduct
 from gpu_ss.provider.wire import decode_specs, encode_specs
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 from net.channel import Channel
 from net.errors import PeerGone
 
@@ -145,7 +145,8 @@ class StreamProvider(Provider):
         for index, out in enumerate(spec.outputs()):
             if not out.random:
                 packed = self._backend.asarray(self._take_words(out.correction_words))
-                arrays[index] = self._backend.unpack(packed, out.bits, out.size).reshape(out.shape)
+                words = packed if out.bits == WORD else self._backend.unpack(packed, out.bits, out.size)
+                arrays[index] = words.reshape(out.shape)
         return arrays
 
     def _take_words(self, count: int) -> Words:
