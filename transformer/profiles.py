@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpu_ss.functions import published
-from gpu_ss.functions.activation import activation, relu
+from gpu_ss.functions.activation import activation, by_lines, relu
 from gpu_ss.functions.fourier import fourier_gelu
 from gpu_ss.functions.quadratic import quad
 from gpu_ss.functions.row_weights import limit_weights, octave_weights, relu_cubes, shifted_squares
@@ -79,6 +79,13 @@ def segment_activation(segments: Segments) -> Activate:
     return activate
 
 
+def fastlmpi_activation(party: Party, numbers: Numbers, x: AShare, ring: Ring) -> Steps[AShare]:
+    """GeLU in segments: two quartics with a dealer; where the parties make the correlations, lines that meet."""
+    if party.economy.alone:
+        return (yield from by_lines.steps(party, x, "gelu", numbers.compare_bits, ring, numbers.ACTIVATION))
+    return (yield from segment_activation(published.FASTLMPI)(party, numbers, x, ring))
+
+
 def _fourier(party: Party, numbers: Numbers, x: AShare, ring: Ring) -> Steps[AShare]:
     return (yield from fourier_gelu.steps(party, x, numbers.compare_bits, ring))
 
@@ -126,7 +133,7 @@ PROFILES: dict[ProfileName, Profile] = {
             layernorm="n x - sum x, cross terms of the squares, one inverse root a row",
             source="Chen et al., IEEE TIFS 20 (2025), in sound form",
             attention=_softmax,
-            activation=segment_activation(published.FASTLMPI),
+            activation=fastlmpi_activation,
         ),
         Profile(
             "bolt",
