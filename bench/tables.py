@@ -144,7 +144,8 @@ def _heading(bench: str, rows: Sequence[Result]) -> str:
 
     shape = f" Shape: {SHAPES[bench]}." if bench in SHAPES else ""
     where = f"Machine: {all_of('machine')}. Backend {all_of('backend')}: {all_of('device')}."
-    return f"{where} Commit {all_of('commit')}.{shape}"
+    notes = "".join(f" Note: {note}." for note in dict.fromkeys(row.get("note") for row in rows) if note)
+    return f"{where} Commit {all_of('commit')}.{shape}{notes}"
 
 
 def _table(rows: Sequence[Result], columns: Sequence[Column]) -> str:

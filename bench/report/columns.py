@@ -52,6 +52,7 @@ def _columns(names: Names, prices: Prices) -> list[tuple[str, Entry]]:
         ("of INT8", told("fraction_of_int8", number)),
         ("speed-up", told("speedup", times)),
         ("cost", lambda r: number(cost_of(prices, r))),
+        ("note", lambda r: r.text("note")),
         ("machine", lambda r: short(r.origin.machine)),
         ("version", lambda r: r.origin.commit),
         ("file", lambda r: r.file),

@@ -92,7 +92,7 @@ def activation(
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
     x = yield from truncate.steps(party, x, x.frac_bits - FRAC, read)
     bits = min(read.bits, compare_bits or read.bits)
-    if name in LINES and lines_are_cheaper(party, x.size, line_table(name), bits):
+    if isinstance(name, str) and name in LINES and lines_are_cheaper(party, x.size, line_table(name), bits):
         return (yield from by_lines.steps(party, x, name, bits, out_ring, out_frac))
     chosen = activation_table(name, party.economy)
     width = _value_bits(chosen)

@@ -7,15 +7,10 @@ a unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
+from gpu_ss.functions.fitting.polynomials import Function, Real
 from gpu_ss.protocols.lines import LineTable
-
-Real = NDArray[np.float64]
-Function = Callable[[Real], Real]
 
 FRAC_BITS, PIECE_BITS, VALUE_BITS, SLOPE_BITS = 12, 8, 13, 9
 UNIT = 2.0**-FRAC_BITS
