@@ -1,7 +1,8 @@
 """The segments of profile `fastlmpi`, as the paper makes them: `gpu_ss.functions.published.FASTLMPI`.
 
-GeLU(x) = ReLU(x) - h(|x|). h is cut once, at the zero sqrt 2 of GeLU'', and is 0 beyond a window: the one where the
-quartics' error and the tail's are equal. Both quartics are fitted together, joined where they meet and at the window.
+GeLU(x) = ReLU(x) - h(|x|). h is cut once, at the zero sqrt 2 of GeLU'', and is 0 beyond a window: the one where
+the quartics' error and the tail's are equal. Both quartics are fitted together, joined where they meet and at the
+window.
 
     python -m gpu_ss.functions.fitting.segments_of_gelu
 """
