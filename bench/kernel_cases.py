@@ -87,6 +87,16 @@ def _pack_difference(draw: Operands, n: int) -> Call:
     return Call((n,), operands, lambda backend, x, y: backend.pack_difference(x, y, WIDTH), n, WIDTH)
 
 
+def _unpack_sum(draw: Operands, n: int) -> Call:
+    operands = [draw.words(word_count(n, WIDTH)), draw.words(n), draw.words(n)]
+    return Call((n,), operands, lambda backend, x, *given: backend.unpack_sum(x, WIDTH, *given), n, WIDTH)
+
+
+def _pack_sum(draw: Operands, n: int) -> Call:
+    operands = [draw.words(n), draw.words(n)]
+    return Call((n,), operands, lambda backend, x, y: backend.pack_sum(x, y, WIDTH), n, WIDTH)
+
+
 def _to_planes(draw: Operands, n: int) -> Call:
     return Call((n,), [draw.words(n)], lambda backend, x: backend.to_planes(x, WIDTH), n, WIDTH)
 
@@ -191,6 +201,12 @@ def _exp_finish(draw: Operands, n: int) -> Call:
     return Call((n,), operands, lambda backend, *given: backend.exp_finish(*given, bits, LEAD), n, bits)
 
 
+def _table_sums(draw: Operands, n: int) -> Call:
+    """Tables of 128 entries."""
+    operands = [draw.words(n), draw.words(2, n), draw.words(128)]
+    return Call((2, n), operands, lambda backend, *given: backend.table_sums(*given), n)
+
+
 def _beaver_combine(draw: Operands, n: int) -> Call:
     operands = [draw.words(n) for _ in range(5)]
     return Call((n,), operands, lambda backend, *given: backend.beaver_combine(*given, True), n)
@@ -210,11 +226,16 @@ def _matmul_heads(draw: Operands, n: int) -> Call:
     return Call((HEADS, length, HEAD_SIZE, length), operands, _product, items, products=items * HEAD_SIZE)
 
 
-def _matmul_square(draw: Operands, n: int) -> Call:
-    """Sides of 1024 at the default size, 4096 with --elements 16777216."""
-    side = max(1, isqrt(n))
-    operands = [draw.words(side, side), draw.words(side, side)]
-    return Call((side, side, side), operands, _product, side * side, products=side**3)
+def _matmul_square(bits: int) -> Maker:
+    """Modulo 2^bits; sides of 1024 at the default size, 4096 with --elements 16777216."""
+
+    def make(draw: Operands, n: int) -> Call:
+        side = max(1, isqrt(n))
+        operands = [draw.words(side, side), draw.words(side, side)]
+        run = lambda backend, a, b: backend.matmul(a, b, bits)  # noqa: E731
+        return Call((side, side, side), operands, run, side * side, bits, side**3)
+
+    return make
 
 
 def _product(backend: Backend, a: Array, b: Array) -> Array:
@@ -227,7 +248,9 @@ SHARES: dict[str, Maker] = {
     "pack": _pack,
     "unpack": _unpack,
     "unpack_add": _unpack_add,
+    "unpack_sum": _unpack_sum,
     "pack_difference": _pack_difference,
+    "pack_sum": _pack_sum,
     "to_planes": _to_planes,
     "from_planes": _from_planes,
     "bit_plane": _bit_plane,
@@ -242,12 +265,14 @@ SHARES: dict[str, Maker] = {
     "bit_products": _bit_products,
     "row_squares": _row_squares,
     "row_scale": _row_scale,
+    "table_sums": _table_sums,
     "exp_lookup": _exp_lookup,
     "exp_finish": _exp_finish,
     "beaver_combine": _beaver_combine,
     "matmul": _matmul,
     "matmul_heads": _matmul_heads,
-    "matmul_square": _matmul_square,
+    "matmul_square": _matmul_square(64),
+    "matmul_square_32": _matmul_square(32),
 }
 
 
