@@ -1,4 +1,4 @@
-"""python -m bench protocols | layer | model | kernels | compare
+"""python -m bench protocols | layer | model | kernels | compare | costs
 
 Every row is a line of JSON on standard output; docs/benchmarks.md says what its keys mean. Protocols, layer and
 model run between two processes, and a dealer unless --trust is two-party, with the product's sockets, keys and
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -171,6 +171,25 @@ def model(
     prices = Prices(price_core_hour, price_gpu_hour)
     for setting in settings:
         emit(run.model_rows(setting, by_batch(one, batch), repeats), out, prices)
+
+
+@app.command()
+def costs(
+    trust: options.Trust = "dealer",
+    profile: Annotated[str, typer.Option(help="Profiles, separated by commas, or all.")] = "all",
+    hidden: options.Hidden = 768,
+    heads: options.Heads = 12,
+    ffn: options.Ffn = 3072,
+    seq: options.Seq = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Texts per query.")] = 1,
+) -> None:
+    """What a layer's functions cost in each profile by their plans, as a Markdown table: nothing is run."""
+    from bench.costs import table
+
+    names = get_args(ProfileName) if profile == "all" else profile.split(",")
+    terms = [chosen_settings("cpu", None, trust, ["none"], name)[0].terms for name in names]
+    for line in table(terms, hidden, heads, ffn, seq, batch):
+        print(line, flush=True)
 
 
 @app.command()

@@ -22,19 +22,26 @@ from numpy.typing import NDArray
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
+from gpu_ss.field import Field
+from gpu_ss.fixed import own_power
 from gpu_ss.functions.activation import FRAC
 from gpu_ss.functions.maximum import maximum
+from gpu_ss.functions.noise import HALF as HALF_RANGE
+from gpu_ss.functions.noise import STEP, Gaussian, Laplace, gaussian, laplace, part_table
 from gpu_ss.functions.segmented import VALUE_BITS, Segments, segmented
-from gpu_ss.functions.softmax import HALF, softmax_weights
-from gpu_ss.party import Party, Round, Steps
+from gpu_ss.functions.softmax import HALF, SHORT_RING, softmax_weights
+from gpu_ss.party import Party, Protocol, Round, Steps
 from gpu_ss.prg import Prg
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.compare import effective, ge_public
+from gpu_ss.protocols.fields import from_field, to_field
 from gpu_ss.protocols.io import open_masked, reveal
+from gpu_ss.protocols.lines import LineTable, evaluate_lines
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.periodic import WAVE_FRAC, WAVE_RING, sine_series
 from gpu_ss.protocols.piecewise import Evaluated, PiecewiseTable, evaluate
+from gpu_ss.protocols.power import BELOW, FACTOR, POWER_FRAC, UNITS, exp2
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Dealing
@@ -46,12 +53,23 @@ from gpu_ss.provider.specs.arithmetic import (
     RowSquareSum,
     WrapProduct,
 )
+from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
 from gpu_ss.provider.specs.tables import ExpLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
-from gpu_ss.values import AShare, BShare
+from gpu_ss.values import AShare, BShare, FShare
 
 #: Correlations whose derived values are products of masks: 0 for masks of 0.
-VANISHING = (MatmulProduct, Powers, Product, RowProduct, RowSquareSum, WrapProduct)
+VANISHING = (
+    FieldRowProduct,
+    FieldRowSquareSum,
+    MatmulProduct,
+    Powers,
+    Product,
+    RowProduct,
+    RowSquareSum,
+    WrapProduct,
+)
+UNIT_MASK = np.uint64((1 << UNITS) - 1)
 
 
 class ClearProvider(Provider):
@@ -126,9 +144,13 @@ def _now(compute: Callable[..., Any]) -> Callable[..., Steps[Any]]:
 
 def _truncate(party: Party, x: AShare, shift: int, ring: Ring | None = None) -> AShare:
     """x / 2^shift to the nearest unit, half upwards."""
-    values = signed(x.ring, x.data)
-    rounded = (values + (np.int64(1) << np.int64(shift - 1)) if shift else values) >> np.int64(shift)
+    rounded = _rounded(signed(x.ring, x.data), shift)
     return AShare(rounded.view(np.uint64), ring or x.ring, x.frac_bits - shift)
+
+
+def _rounded(values: Array, shift: int) -> Array:
+    """int64 values / 2^shift to the nearest integer, half upwards."""
+    return (values + (np.int64(1) << np.int64(shift - 1)) if shift else values) >> np.int64(shift)
 
 
 def _extend(party: Party, x: AShare, ring: Ring) -> AShare:
@@ -173,6 +195,8 @@ def _softmax_weights(party: Party, y: AShare) -> Steps[AShare]:
     """Everything but the tournament of the maximum."""
     top = (signed(y.ring, y.data) >> np.int64(HALF)).max(axis=-1, keepdims=True) << np.int64(HALF)
     below = AShare(y.data - top.view(np.uint64), y.ring, y.frac_bits)
+    if party.economy.in_fields(y.size):
+        return (yield from exp2.steps(party, below, SHORT_RING))
     (opened,) = yield from open_masked.steps(party, below, tag="scores")
     weights = yield from exp2_opened(party, effective(opened, y.ring.bits), SOFTMAX, RING64)
     return weights.reshape(*y.shape)
@@ -239,6 +263,40 @@ def _columns(pieces: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
     return np.array([[(*p, *[0] * width)[k] % 2**WORD for p in pieces] for k in range(width)], np.uint64)
 
 
+def _evaluate_lines(party: Party, x: AShare, table: LineTable) -> AShare:
+    """The line that x is on, with the rounding of its rise and of the result; or what is beyond."""
+    units = signed(x.ring, x.data)
+    own = units - table.start
+    line, at = own >> np.int64(table.piece_bits), own & np.int64((1 << table.piece_bits) - 1)
+    inside = (line >= 0) & (line < len(table.values))
+    line = np.where(inside, line, 0)
+    rise = np.array(table.slopes, np.int64)[line] * (at - (1 << (table.piece_bits - 1)))
+    rise = _rounded(rise, table.slope_bits + table.frac_bits - table.value_bits)
+    value = np.array(table.values, np.int64)[line] + rise + table.lean * units
+    value = _rounded(value, table.value_bits - table.frac_bits) + table.low
+    beyond = np.where(own < 0, table.low, table.high + table.slope * units)
+    return AShare(np.where(inside, value, beyond).view(np.uint64), x.ring, x.frac_bits)
+
+
+def _exp2(party: Party, z: AShare, ring: Ring) -> AShare:
+    """2^z with rank 0's factor rounded, rank 1's being 1; exactly 0 below."""
+    w = signed(z.ring, z.data) + (BELOW << FRAC)
+    factor = own_power(w.view(np.uint64), FRAC, FACTOR) << (w.view(np.uint64) >> np.uint64(FRAC) & UNIT_MASK)
+    power = _rounded(factor.view(np.int64), FACTOR + BELOW - POWER_FRAC)
+    return AShare(np.where(w < 0, 0, power).view(np.uint64), ring, POWER_FRAC)
+
+
+def _to_field(party: Party, x: AShare, shift: int, field: Field) -> FShare:
+    rounded = _rounded(signed(x.ring, x.data), shift)
+    return FShare((rounded % np.int64(field.prime)).view(np.uint64), field, x.frac_bits - shift)
+
+
+def _from_field(party: Party, x: FShare, shift: int, ring: Ring, signed: bool = True) -> AShare:
+    values = x.data.view(np.int64)
+    centred = np.where(values > x.field.prime // 2, values - np.int64(x.field.prime), values)
+    return AShare(_rounded(centred, shift).view(np.uint64), ring, x.frac_bits - shift)
+
+
 def _sine_series(party: Party, angle: AShare, factors: Sequence[float]) -> AShare:
     turn = angle.ring.reduce(angle.data).astype(np.float64) * (2 * np.pi / 2.0**angle.ring.bits)
     total = sum(factor * party.backend.xp.sin((k + 1) * turn) for k, factor in enumerate(factors))
@@ -246,24 +304,52 @@ def _sine_series(party: Party, angle: AShare, factors: Sequence[float]) -> AShar
     return AShare(words, WAVE_RING, 2 * WAVE_FRAC)
 
 
+def _uniform(party: Party, shape: tuple[int, ...]) -> Array:
+    """What coins are compared with: new at every call."""
+    return Prg(party.backend).words(shape) & np.uint64(HALF_RANGE - 1)
+
+
+def _laplace(party: Party, n: int, noise: Laplace, ring: Ring) -> AShare:
+    limits = np.array(noise.thresholds, np.uint64)[:, None]
+    coins = (limits < _uniform(party, (noise.bits, 2 * n))).astype(np.uint64)
+    sums = (coins << np.arange(noise.bits, dtype=np.uint64)[:, None]).sum(axis=0)
+    return AShare(sums[:n] - sums[n:], ring)
+
+
+def _gaussian(party: Party, n: int, noise: Gaussian, ring: Ring) -> AShare:
+    total = np.zeros(n, np.int64)
+    for j, variance in enumerate(noise.parts):
+        low, limits = part_table(variance)
+        coins = np.array(limits, np.uint64)[:, None] < _uniform(party, (n,))
+        total += STEP**j * (low + coins.sum(axis=0))
+    return AShare(total.view(np.uint64), ring)
+
+
 def _reveal(party: Party, x: AShare, to: int | None = None) -> Array:
     return x.ring.reduce(x.data)
 
 
-#: Protocols that run by definition here, by name.
+#: Protocols that run by definition here, those of no rounds.
+DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
+    truncate: _truncate,
+    extend: _extend,
+    matmul: _matmul,
+    negative: _negative,
+    ge_public: _ge_public,
+    times_bit: _times_bit,
+    sine_series: _sine_series,
+    maximum: _maximum,
+    evaluate: _evaluate,
+    evaluate_lines: _evaluate_lines,
+    exp2: _exp2,
+    to_field: _to_field,
+    from_field: _from_field,
+    segmented: _segmented,
+    laplace: _laplace,
+    gaussian: _gaussian,
+    reveal: _reveal,
+}
+#: All of them, by name.
 IDEALS: dict[str, Callable[..., Steps[Any]]] = {
-    protocol.name: _now(compute)
-    for protocol, compute in (
-        (truncate, _truncate),
-        (extend, _extend),
-        (matmul, _matmul),
-        (negative, _negative),
-        (ge_public, _ge_public),
-        (times_bit, _times_bit),
-        (sine_series, _sine_series),
-        (maximum, _maximum),
-        (evaluate, _evaluate),
-        (segmented, _segmented),
-        (reveal, _reveal),
-    )
+    protocol.name: _now(compute) for protocol, compute in DEFINED.items()
 } | {softmax_weights.name: _softmax_weights}

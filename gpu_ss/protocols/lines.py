@@ -158,7 +158,7 @@ def _line_cost(n: int, table: LineTable) -> Cost:
 
 
 def lines_cost(n: int, table: LineTable, bits: int) -> Cost:
-    """Cost of `evaluate` for n elements of a ring of `bits` bits."""
+    """Cost of `evaluate_lines` for n elements of a ring of `bits` bits."""
     words = words_of(n)
     lower, _, _ = _widths(table, bits)
     read = table.value_ring - (table.value_bits - table.frac_bits)
@@ -168,7 +168,7 @@ def lines_cost(n: int, table: LineTable, bits: int) -> Cost:
 
 
 def made_ots(table: LineTable, bits: int) -> int:
-    """OTs that `evaluate` takes for each element where two parties make its correlations."""
+    """OTs that `evaluate_lines` takes for each element where two parties make its correlations."""
     lower, index, upper = _widths(table, bits)
     ands = len(lower) - 1 + len(index) + 2 * (len(upper) - 1) + 3 + table.index_bits - 1
     muxes, values, wraps = 4, table.index_bits, 2
@@ -202,7 +202,7 @@ def lines_are_cheaper(party: Party, n: int, table: LineTable, bits: int) -> bool
 
 
 @protocol(cost=lambda x, table: lines_cost(x.size, table, x.ring.bits), paper="RRKC20")
-def evaluate(party: Party, x: AShare, table: LineTable) -> Steps[AShare]:
+def evaluate_lines(party: Party, x: AShare, table: LineTable) -> Steps[AShare]:
     """The table's function at x, at x's scale and in its ring.
 
     Needs x, and the values, below 2^(bits-2) units. Error: the table's, one unit of value_bits and one of

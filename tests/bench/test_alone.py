@@ -12,7 +12,7 @@ from bench.setting import Setting
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.prg import Prg
-from gpu_ss.protocols.lines import evaluate
+from gpu_ss.protocols.lines import evaluate_lines
 from gpu_ss.provider.ot import parameters as lpn
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
 from gpu_ss.ring import Ring
@@ -48,7 +48,7 @@ def test_gelu_by_lines() -> None:
     argv = ["--trust", "two-party", "--only", "gelu", "--elements", "3072", "--repeats", "1"]
     (row,) = bench("protocols", *argv, "--backend", COMPILED)
     read = AShare(np.zeros(3072, np.uint64), Ring(60), 12)
-    assert row["rounds"] == evaluate.cost(read, line_table("gelu")).rounds
+    assert row["rounds"] == evaluate_lines.cost(read, line_table("gelu")).rounds
     assert row["max_abs_error"] < 2.4e-4 + 2 * 2**-12
     assert row["offline_bytes"] < 79 * 3072 + 1e4
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import int8, memory
+from bench import costs, int8, memory
 from bench.layer import LayerJob
 from bench.memory import TooLarge, chunks, needed_per_row
 from bench.parts import OTHER, PARTS, Booked, medians
@@ -19,6 +19,7 @@ from bench.protocols import ProtocolJob
 from bench.rows import Row
 from bench.setting import Setting
 from tests.bench.test_commands import COMPILED, LAYER, MODEL, TINY, bench, invoke
+from transformer.terms import Terms
 
 CPU = Setting(COMPILED)
 
@@ -79,6 +80,35 @@ def test_the_parts_of_a_layer_are_its_whole_plan() -> None:
     assert sum(part["bytes"] for part in parts.values()) == sum(plan.sent)
     assert all(part["s"] > 0 for part in parts.values())
     assert sum(part["s"] for part in parts.values()) < 1.5 * row["online_s_max"]
+
+
+def test_planned_parts_are_the_measured_ones() -> None:
+    """`costs` plans each function as the layer calls it: online bytes and rounds by part, and in all."""
+    (row,) = bench("layer", *LAYER, "--profile", "puma", "--repeats", "1", "--backend", COMPILED)
+    batch, seq, hidden, heads, ffn = row["shape"]
+    planned = {p.name: p for p in costs.parts(Terms(profile="puma"), hidden, heads, ffn, seq, batch)}
+    measured = row["parts"]
+    for name, names in (
+        ("GeLU", ["activation"]),
+        ("LayerNorm, both", ["layernorm"]),
+        ("linear layers", ["linear"]),
+    ):
+        assert planned[name].online == sum(measured[n]["bytes"] for n in names), name
+        assert planned[name].rounds == sum(measured[n]["rounds"] for n in names), name
+    attended = [planned["SoftMax"], planned["Q K^T, P V"]]
+    assert sum(p.online for p in attended) == sum(
+        measured[n]["bytes"] for n in ("attention", "softmax") if n in measured
+    )
+    assert planned["layer"].offline == row["dealer_bytes"]
+
+
+def test_costs_as_a_table() -> None:
+    done = invoke("costs", "--trust", "two-party", "--profile", "fastlmpi,the-x", *LAYER)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 + 2 * 6
+    assert lines[2].startswith("| `fastlmpi` | layer |")
+    assert "there is no profile" in invoke("costs", "--profile", "exact").output
 
 
 def test_the_parts_of_a_model() -> None:

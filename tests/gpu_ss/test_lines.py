@@ -19,7 +19,7 @@ from gpu_ss.plan import make_plan
 from gpu_ss.protocols import digits
 from gpu_ss.protocols import lines as protocol
 from gpu_ss.protocols.digits import Ask, Digit
-from gpu_ss.protocols.lines import LineTable, evaluate, made_bits, made_ots
+from gpu_ss.protocols.lines import LineTable, evaluate_lines, made_bits, made_ots
 from gpu_ss.provider.ot.prices import made_bytes
 from gpu_ss.ring import Ring
 from gpu_ss.simulate import simulate
@@ -48,7 +48,7 @@ def raw_words(bits: int, n: int = 3000) -> Any:
 def run_words(raw: Any, bits: int, table: LineTable, backends: Any = ("auto", "auto"), seed: int = 1) -> Any:
     ring = Ring(bits)
     words = ring.reduce(raw.astype(np.int64).view(np.uint64))
-    return both(lambda p: evaluate(p, words_share(p, words, ring, 12, seed), table), backends)
+    return both(lambda p: evaluate_lines(p, words_share(p, words, ring, 12, seed), table), backends)
 
 
 @pytest.mark.parametrize("backend", ["auto", "cuda-fake", "reference"])
@@ -61,7 +61,7 @@ def test_over_the_whole_range(name: str, backend: str) -> None:
     found, x = real(simulation), raw * UNIT
     assert np.abs(found - clear(table, x)).max() <= 1.5 * UNIT + OVERLAP * BEND * UNIT + 2.0**-14
     assert np.abs(found - CURVES[name](x)).max() < 2.5e-4 + 1.6 * UNIT
-    check_cost(evaluate, simulation, shape_share(raw.shape, Ring(bits), 12), table)
+    check_cost(evaluate_lines, simulation, shape_share(raw.shape, Ring(bits), 12), table)
 
 
 @pytest.mark.parametrize("bits", [17, 18, 21, 40, 60, 64])
@@ -77,7 +77,7 @@ def test_rings(bits: int) -> None:
     inside = np.abs(raw) < 2**20
     error = np.abs(found - CURVES["gelu"](raw * UNIT) / UNIT)[inside]
     assert error.max() < 2.5e-4 / UNIT + 1.6
-    check_cost(evaluate, simulation, shape_share(raw.shape, Ring(bits), 12), table)
+    check_cost(evaluate_lines, simulation, shape_share(raw.shape, Ring(bits), 12), table)
 
 
 @pytest.mark.parametrize("name", list(CURVES))
@@ -144,10 +144,10 @@ def test_what_two_parties_alone_pay(bits: int) -> None:
     table, n = line_table("gelu"), 1 << 14
 
     def run(party: Party) -> Any:
-        return evaluate(party, AShare(party.backend.zeros(n), Ring(bits), 12), table)
+        return evaluate_lines(party, AShare(party.backend.zeros(n), Ring(bits), 12), table)
 
     plan = make_plan(0, run, economy=ALONE)
-    assert plan.rounds == evaluate.cost(shape_share((n,), Ring(bits), 12), table).rounds
+    assert plan.rounds == evaluate_lines.cost(shape_share((n,), Ring(bits), 12), table).rounds
     total = 8 * (sum(plan.sent) + made_bytes(plan.specs)) / n
     assert made_bits(table, bits) == pytest.approx(total, rel=1e-3)
     assert made_ots(table, bits) < 90 or bits > 24

@@ -25,7 +25,7 @@ from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.fields import from_field, open_elements, row_square_sums, times_rows, to_field
 from gpu_ss.protocols.io import private
-from gpu_ss.protocols.lines import evaluate as evaluate_lines
+from gpu_ss.protocols.lines import evaluate_lines
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.power import exp2
 from gpu_ss.protocols.select import b2a, inject

@@ -13,6 +13,7 @@ from gpu_ss.backend import get_backend
 from gpu_ss.clear import ClearParty
 from gpu_ss.errors import CorrelationError
 from gpu_ss.party import Item, Round
+from gpu_ss.provider.insecure import InsecureProvider
 from tests.support.float_profiles import float_rows
 from tests.support.models import WORDS, make_model, random_tokens
 from tests.transformer.test_models import check_plan, run_private
@@ -77,17 +78,24 @@ def test_a_profile_computes_its_functions_and_costs_its_plan(folder: Path, name:
     assert error.max() < 5e-2
 
 
-@pytest.mark.parametrize("name", ["fastlmpi", "puma", "the-x"])
-def test_emulation_with_the_tables_of_two_parties(folder: Path, name: ProfileName) -> None:
-    """The same functions by other tables: close to the dealer's, and planned."""
-    tokens = random_tokens(3, 9)
+@pytest.mark.parametrize("name", ["precise", "fastlmpi", "puma", "the-x"])
+def test_emulation_of_two_parties_alone(
+    folder: Path, name: ProfileName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enough tokens that powers and rows are in fields: as private, near the dealer's, and planned."""
+    tokens = random_tokens(4, 24)
     alone = load(folder, name, trust="two-party", products="he")
     both = [Emulator(m).run(tokens).outputs["last_hidden_state"] for m in (alone, load(folder, name))]
     first, second = (tokens_only(x, tokens.keep) for x in both)
     assert np.abs(first - second).max() < 2e-2
-    summary = alone.plan(3, 9).summary()
+    summary = alone.plan(4, 24).summary()
     assert summary["profile"] == name
     assert summary["transfer_bytes"] > 0  # type: ignore[operator]
+    monkeypatch.setattr(InsecureProvider, "economy", alone.card.terms.economy)
+    outputs, _ = run_private(load(folder, name), tokens)
+    private = tokens_only(outputs["last_hidden_state"], tokens.keep)
+    assert np.abs(private - first).max() < 6e-3, "units of truncation, through two layers"
+    assert np.abs(private - first).mean() < 4e-4
 
 
 def test_batches_keep_every_text_and_drop_padding_only() -> None:
