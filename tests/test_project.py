@@ -13,7 +13,7 @@ import pytest
 from tests.support.models import add_pooling, make_model
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch"}
 
 
 def ranges(lines: list[str]) -> dict[str, str]:
