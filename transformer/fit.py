@@ -15,7 +15,7 @@ from rich.table import Table
 
 from transformer.errors import InputError
 
-MISSING = "fastlmpi fit needs scipy, and matplotlib for --plot: pip install 'fastlmpi[fit]'"
+MISSING = "fastlmpi fit needs scipy and matplotlib: pip install 'fastlmpi[fit]'"
 
 
 def fit(

@@ -5,5 +5,5 @@
     y = activation(party, x, fitted.table)                      # on shares
 
 `library` and `polynomials` need NumPy only; the product's own tables are made with them (`tables/make.py`).
-What fits several pieces at once (`continuous`) needs SciPy, the plot matplotlib: `pip install 'fastlmpi[fit]'`.
+What fits several pieces at once (`continuous`) needs SciPy: `pip install 'fastlmpi[fit]'`.
 """
