@@ -3,7 +3,8 @@
 With a = n x - sum(x) (exact, no division), t = a / sqrt(sum a^2 + eps') is the centred row over its norm, in
 [-1, 1], and LayerNorm(x) = sqrt(n) t * gamma + beta: sqrt(n) is absorbed by gamma, or by the next weight.
 
-a is opened once: that opening serves the squares and the product with the inverse root.
+a is opened once: that opening serves the squares and the product with the inverse root. In a field (many rows, two
+parties alone) squares leave little room: there a is opened twice, coarser for them and finer for the product.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from __future__ import annotations
 from gpu_ss.cost import Cost, opening
 from gpu_ss.errors import RingMismatch
 from gpu_ss.functions.inverse import raw_inverse
-from gpu_ss.functions.rows import WIDE, opened_rows, scaled_rows, square_sums
+from gpu_ss.functions.rows import (
+    WIDE,
+    Rows,
+    opened_in_field,
+    opened_in_ring,
+    scaled_rows,
+    square_sums,
+)
 from gpu_ss.functions.tables import INVERSE_BITS
-from gpu_ss.party import Party, Steps, protocol
+from gpu_ss.party import Party, Steps, protocol, together
 from gpu_ss.protocols.io import add_public
 from gpu_ss.protocols.trunc import truncate_cost
 from gpu_ss.ring import RING64, WORD, Ring, wire_bytes
 from gpu_ss.values import AShare
 
 CENTRED_FRAC = 16
-#: In a field: bits of a that are left away, so that a row's squares fit, and bits of 2^61 times the root.
-FIELD_DROP, FACTOR_DROP = 1, 4
+#: In a field: bits that a row's squares are read with less, so that they fit, and its product more, where there
+#: are so many; and bits of 2^61 times the root that the product leaves away, besides those.
+COARSER, FINER, FACTOR_DROP = 2, 3, 4
 
 
 def _shift(x: AShare, frac_bits: int, centred: bool) -> int:
@@ -71,16 +80,37 @@ def unit_rows(
             f"{x!r} has too few fractional bits for centred_frac={centred_frac}; lift it first"
         )
     flat = x.reshape(-1, n)
-    fewer = FIELD_DROP if party.economy.in_fields(x.size) else 0
     a = flat if centred else _centred(party, flat)
-    opened = yield from opened_rows(party, a, shift + fewer, RING64, WIDE, "norm")
-    squares = yield from square_sums(party, opened)
     kappa = 1.0 if centred else n / 2 ** (n - 1).bit_length()
-    total = add_public(party, squares, max(1, round(n * kappa**2 * eps * 4.0 ** (centred_frac - fewer))))
-    root = yield from raw_inverse.steps(party, total, "rsqrt")
-    unit = AShare(root.data, root.ring, INVERSE_BITS - opened.frac_bits)  # t is a times 2^-INVERSE_BITS of it
-    t = yield from scaled_rows(party, opened, unit, FACTOR_DROP, frac_bits, ring)
+    least = n * kappa**2 * eps * 4.0**centred_frac
+    if party.economy.in_fields(x.size):
+        finer = min(FINER, shift)
+        rows, inverse = yield from together(
+            opened_in_field(party, a, shift - finer, WIDE, "norm"), _of_coarse(party, a, shift, least)
+        )
+        t = yield from scaled_rows(party, rows, inverse, FACTOR_DROP + COARSER + finer, frac_bits, ring)
+    else:
+        rows = yield from opened_in_ring(party, a, shift, RING64, "norm")
+        inverse = yield from _inverse_norm(party, rows, least)
+        t = yield from scaled_rows(party, rows, inverse, 0, frac_bits, ring)
     return t.reshape(*x.shape)
+
+
+def _inverse_norm(party: Party, rows: Rows, least: float) -> Steps[AShare]:
+    """1 / sqrt(sum of squares + least), such that a row times it is t. `least` is in units of the squares."""
+    squares = yield from square_sums(party, rows)
+    total = add_public(party, squares, max(1, round(least)))
+    root = yield from raw_inverse.steps(party, total, "rsqrt")
+    return AShare(root.data, root.ring, INVERSE_BITS - rows.frac_bits)
+
+
+def _of_coarse(party: Party, a: AShare, shift: int, least: float) -> Steps[AShare]:
+    """The same in a field, from rows that are read with COARSER bits less than `shift` leaves.
+
+    A root needs the sum to a few digits only, and what single entries lose averages out.
+    """
+    rows = yield from opened_in_field(party, a, shift + COARSER, WIDE, "norm")
+    return (yield from _inverse_norm(party, rows, least / 4.0**COARSER))
 
 
 def _centred(party: Party, x: AShare) -> AShare:

@@ -31,6 +31,11 @@ def opened_rows(party: Party, x: AShare, shift: int, ring: Ring, field: Field, t
     """The same in `ring`, or in a field where that is cheaper."""
     if party.economy.in_fields(x.size):
         return (yield from opened_in_field(party, x, shift, field, tag))
+    return (yield from opened_in_ring(party, x, shift, ring, tag))
+
+
+def opened_in_ring(party: Party, x: AShare, shift: int, ring: Ring, tag: str) -> Steps[Rows]:
+    """The same in `ring`."""
     short = yield from truncate.steps(party, x, shift, ring)
     (opened,) = yield from open_masked.steps(party, short, tag=tag)
     return opened
