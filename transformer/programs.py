@@ -105,23 +105,13 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
 
     What was made before an error stays. Raises StoreError if there is no room at either side.
     """
-    store, terms = settings.open_store(), settings.terms
+    store = settings.open_store()
     if store is None:
         raise SettingsError("say where to keep what is prepared: --store FOLDER")
-    own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     open_server = _server_opener(settings, settings.own_keys("client"))
     with (
         progress_bars(quiet) as progress,
-        Client(
-            open_server,
-            None,
-            settings.backend_name,
-            own,
-            progress,
-            store,
-            settings.memory_limit_mb << 20,
-            settings.profile,
-        ) as client,
+        _client(settings, open_server, None, progress, store) as client,
     ):
         check_request(request, client.card)
         here, there = stored_sizes(client.card, request)
@@ -169,6 +159,20 @@ def run_lines(
             if ahead and shape != result.tokens.request:
                 shape = result.tokens.request
                 session.client.prepare_in_background(shape, ahead)
+
+
+def _client(
+    settings: Settings,
+    open_server: Opener,
+    open_dealer: Opener | None,
+    progress: OnProgress,
+    store: Store | None,
+) -> Client:
+    """A session's client; with public weights it holds the model too."""
+    terms, memory = settings.terms, settings.memory_limit_mb << 20
+    own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
+    backend, profile = settings.backend_name, settings.profile
+    return Client(open_server, open_dealer, backend, own, progress, store, memory, profile)
 
 
 def _server_opener(settings: Settings, keys: KeyPair) -> Opener:
@@ -229,19 +233,9 @@ def _asking(
 ) -> Iterator[_Asking]:
     folder, terms = hf.find_model(settings.model), settings.terms
     tokenizer = load_tokenizer(folder.path)
-    own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     with (
         progress_bars(quiet) as progress,
-        Client(
-            open_server,
-            open_dealer,
-            settings.backend_name,
-            own,
-            progress,
-            store,
-            settings.memory_limit_mb << 20,
-            settings.profile,
-        ) as client,
+        _client(settings, open_server, open_dealer, progress, store) as client,
     ):
         _check_privacy(terms.privacy, client.card.terms.privacy)
         yield _Asking(settings, client, folder, tokenizer)
