@@ -253,8 +253,11 @@ def check_texts(texts: Sequence[str | tuple[str, str]]) -> None:
     if not texts:
         raise InputError("there is no text; give at least one")
     for number, text in enumerate(texts, 1):
-        if not "".join(text).strip():
+        joined_text = "".join(text)
+        if not joined_text.strip():
             raise InputError(f"text {number} is empty")
+        if not joined_text.isascii() and any("\ud800" <= c <= "\udfff" for c in joined_text):
+            raise InputError(f"text {number} is no text: it holds bytes that are not UTF-8")
 
 
 class HasArchitecture(Protocol):
@@ -272,7 +275,9 @@ def tokenize(
     The padded length is all the server sees of their lengths. Raises InputError for empty or too long texts.
     """
     check_texts(texts)
-    encoded = tokenizer(list(texts), padding=True, return_tensors="np", return_token_type_ids=True)
+    encoded = tokenizer(
+        list(texts), padding=True, return_tensors="np", return_token_type_ids=True, verbose=False
+    )
     ids, keep = encoded["input_ids"], encoded["attention_mask"]
     types = encoded.get("token_type_ids", np.zeros_like(ids))
     longest = ids.shape[1]
@@ -293,7 +298,7 @@ def load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
         raise MalformedModel(
             f"{path} has no usable tokenizer ({type(error).__name__}): it needs tokenizer.json, or vocab.txt and a "

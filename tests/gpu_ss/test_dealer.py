@@ -14,7 +14,7 @@ from gpu_ss.provider.correlation import Correlation, Mask
 from gpu_ss.provider.dealer import ClientProvider, DealerSession, StreamProvider, chunks, request_key
 from gpu_ss.provider.dealing import DealingEngine
 from gpu_ss.provider.specs.arithmetic import MatmulProduct, Product
-from gpu_ss.provider.specs.bits import ROWS, BitProducts, MaskView
+from gpu_ss.provider.specs.bits import ROWS, BitProducts, BitValues, MaskView
 from gpu_ss.provider.wire import decode_specs, encode_specs
 from net import memory_pair
 from tests.gpu_ss.test_provider import BACKEND, DERIVED, KEY0, KEY1, MASKS, N, deal_all
@@ -52,6 +52,13 @@ def test_all_specs_travel() -> None:
         b'{"first":0,"specs":[["Mask",{"shape":[1000000,1000000],"bits":64,"owner":2}]]}',
         b"\xff\xfe",
         b'{"first":0,"specs":7}',
+        b'{"first":0,"specs":[["Mask",{"shape":[4294967296,4294967296],"bits":64,"owner":2}]]}',
+        b'{"first":0,"specs":[["Mask",{"shape":[-1],"bits":64,"owner":2}]]}',
+        b'{"first":0,"specs":[["Mask",{"shape":[1],"bits":65,"owner":2}]]}',
+        b'{"first":0,"specs":[["UnitVectors",{"n":1,"bits":8589934592}]]}',
+        b'{"first":0,"specs":[["AndMonomials",{"mask":0,"words":1,"fan_in":60}]]}',
+        b'{"first":0,"specs":[["DigitMonomials",{"view":{"a":0,"n":-64,"source":8,"bits":8},"widths":[7]}]]}',
+        b"[" * 100_000,
     ],
 )
 def test_malformed_requests_are_refused(request_: bytes) -> None:
@@ -69,6 +76,24 @@ def test_unknown_masks_are_refused() -> None:
     engine.mask(1)
     with pytest.raises(CorrelationError, match="not a mask"):
         engine.mask(0)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Product(0, 1, 5, 64),
+        Product(0, 0, 6, 64),
+        MatmulProduct(0, 0, 1, 2, 3, 1, 1, 0, 64),
+        BitValues(0, 1, 90, 8),
+    ],
+)
+def test_masks_of_another_shape_are_refused(spec: Correlation) -> None:
+    """A request that fits its form and nothing else ends the session, not the dealer."""
+    engine = DealingEngine(BACKEND, KEY0, KEY1)
+    for number, mask in enumerate((Mask((5,), 64), Mask((4,), 64))):
+        engine.deal(number, mask)
+    with pytest.raises(CorrelationError, match="cannot be made"):
+        engine.deal(2, spec)
 
 
 def test_references_move_with_a_plan() -> None:
