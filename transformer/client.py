@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -46,7 +46,7 @@ from transformer.terms import ProfileName, TrustMode
 class Answer:
     """Outputs of a query by name, and what it cost."""
 
-    outputs: dict[str, NDArray[np.float64]]
+    outputs: dict[str, NDArray[np.float64]] = field(repr=False)
     report: RunReport
 
 

@@ -1,6 +1,7 @@
 """HuggingFace model folders: what the model is, its float weights, its tokenizer.
 
-Weights are read by safetensors or by torch's weights-only loader; nothing in a model folder is ever executed.
+Weights are read by safetensors or, from `.bin` files, by torch's weights-only loader: an interpreter of the pickle
+format for tensors and plain containers alone, which finds and calls nothing else. No code in a model folder is run.
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ TASKS = {
     "BertForMaskedLM": "masked-lm",
     "BertForPreTraining": "masked-lm",
 }
+#: One file, or its parts; whatever else lies in the folder (adapters, optimizer states) is left alone.
+WEIGHTS = (
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "*.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+    "pytorch_model*.bin",
+)
 FILES = ("*.json", "*.txt", "*.safetensors", "pytorch_model*.bin", "1_Pooling/*")
 
 
@@ -200,8 +210,8 @@ def _pooling(folder: ModelFolder) -> dict[str, Any] | None:
 
 
 def weight_files(folder: ModelFolder) -> list[Path]:
-    """The files that hold the weights; safetensors are preferred."""
-    for pattern in ("*.safetensors", "pytorch_model*.bin"):
+    """The files that hold the weights: HuggingFace's names before others, safetensors before torch's files."""
+    for pattern in WEIGHTS:
         files = sorted(folder.path.glob(pattern))
         if files:
             return files
@@ -230,6 +240,8 @@ def read_weights(folder: ModelFolder) -> dict[str, NDArray[np.float64]]:
     tensors: dict[str, NDArray[np.float64]] = {}
     for file in weight_files(folder):
         for name, value in _load(file).items():
+            if canonical(name) in tensors:
+                raise MalformedModel(f"{folder.path} holds {name} twice; remove the files of other models")
             tensors[canonical(name)] = value
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:

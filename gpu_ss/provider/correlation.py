@@ -65,7 +65,7 @@ class Out:
         return 0 if self.random else word_count(self.size, self.bits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dealing:
     """What `deal` may look at: the backend, its own random arrays in clear, and rank 0's shares."""
 
