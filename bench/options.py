@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from transformer.commands import to_be_written
+
 Backend = Annotated[str, typer.Option(help="cpu, cuda or reference.")]
 ServerBackend = Annotated[str | None, typer.Option(help="The server's, if it is another one.")]
 Trust = Annotated[
@@ -29,7 +31,7 @@ Networks = Annotated[
         "an emulated link. Repeat for several.",
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Append the JSON lines to this file.")]
+Out = Annotated[Path | None, typer.Option(help="Append the JSON lines to this file.", callback=to_be_written)]
 Only = Annotated[str | None, typer.Option(help="Row names, separated by commas.")]
 Elements = Annotated[
     str | None,

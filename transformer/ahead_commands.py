@@ -67,6 +67,8 @@ def show_store(
     from transformer.settings import SettingsError
 
     chosen = settings_of(settings, locals())
+    if chosen.store is not None and not chosen.store.is_dir():
+        raise SettingsError(f"there is no store {chosen.store}")
     opened = chosen.open_store()
     if opened is None:
         raise SettingsError("say which store: --store FOLDER")

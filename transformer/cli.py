@@ -305,7 +305,7 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Entry point of the `fastlmpi` command."""
+    """Run a command."""
     sys.exit(app())
 
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from transformer.commands import to_be_written
+
 Files = Annotated[
     list[Path], typer.Argument(help="JSON lines of python -m bench, of any machines and versions.")
 ]
-Out = Annotated[Path, typer.Option(help="The page to write.")]
+Out = Annotated[Path, typer.Option(help="The page to write.", callback=to_be_written)]
 Title = Annotated[str, typer.Option(help="Its title.")]
 CorePrice = Annotated[
     float | None, typer.Option(min=0, help="Price of an hour of one core, for costs per query.")

@@ -21,6 +21,7 @@ from a backup or a snapshot. Any of them may be deleted at any time. The directo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -363,9 +364,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"the store cannot be used: {error.strerror} ({error.filename or 'no file'})"
-        ) from None
+        where = f" ({error.filename})" if error.filename else ""
+        advice = ". Make room there, or clean the store" if error.errno == errno.ENOSPC else ""
+        raise StoreError(f"the store cannot be used: {error.strerror}{where}{advice}") from None
 
 
 def _sync(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -43,6 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["keygen", "keys", "--name", "../server"], "letters, digits"),
         (["report", "/dev/null", "--out", "/nowhere/report.html"], "/nowhere/report.html"),
         (["plan", "--network", "fast"], "MBIT_S,RTT_MS"),
+        (["store", "--store", "/nowhere"], "there is no store /nowhere"),
     ],
 )
 def test_they_are_named(argv: list[str], message: str) -> None:
@@ -140,3 +143,16 @@ def test_the_log_shows_no_text_of_an_error_nobody_expected() -> None:
     assert "IndexError" in line
     assert "test_mistakes.py:" in line
     assert "secret" not in line
+
+
+def test_ctrl_c_while_libraries_are_loaded() -> None:
+    """The command's first seconds; the signal comes when the command line's own module is begun."""
+    script = (
+        "import os, signal, sys\n"
+        "sys.addaudithook(lambda event, args: event == 'import' and args[0] == 'transformer.commands'\n"
+        "    and os.kill(os.getpid(), signal.SIGINT))\n"
+        "from transformer.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
