@@ -210,7 +210,8 @@ class Channel(ABC):
     ) -> None:
         if kind is not None:
             # Our own errors hold no payload; of any other only the name goes, its text may hold secrets.
-            self.send_error(str(error) if isinstance(error, NetError) else kind.__name__)
+            other = "interrupted by its user" if kind is KeyboardInterrupt else kind.__name__
+            self.send_error(str(error) if isinstance(error, NetError) else other)
         self.close()
 
     # What a transport implements.

@@ -66,7 +66,7 @@ class RemoteError(NetError):
     """The peer stopped on purpose; `text` is what it said (printable, at most 500 characters)."""
 
     def __init__(self, peer: str, text: str) -> None:
-        super().__init__(f"{peer} stopped: {text}. Its own log has the details.")
+        super().__init__(f"{peer} stopped: {text.rstrip('.')}. Its own log has the details.")
         self.peer = peer
         self.text = text
 

@@ -190,6 +190,7 @@ class Client:
     def _ask(self, tokens: Tokens) -> Answer:
         request = tokens.request
         check_tokens(tokens, self.card)
+        check_request(request, self.card)
         party, channel, clock = self._party, self._server, Clock()
         before = channel.traffic.report()
         planned = plan_within(self.card, request, self._memory_limit)

@@ -124,8 +124,8 @@ class Timing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    offline_s: float = Field(ge=0)
-    online_s: float = Field(ge=0)
+    offline_s: float = Field(ge=0, allow_inf_nan=False)
+    online_s: float = Field(ge=0, allow_inf_nan=False)
     dealer_bytes: int = Field(ge=0)
 
 

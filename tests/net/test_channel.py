@@ -150,6 +150,14 @@ def test_leaving_the_block_with_an_error_tells_the_peer_its_kind_only(pair: Pair
     assert "secret" not in str(caught.value)
 
 
+def test_leaving_the_block_by_ctrl_c_says_so(pair: Pair) -> None:
+    client, server = pair
+    with pytest.raises(KeyboardInterrupt), client:
+        raise KeyboardInterrupt
+    with pytest.raises(RemoteError, match=r"client stopped: interrupted by its user\. Its own log"):
+        server.recv("a", [])
+
+
 def test_leaving_the_block_with_an_error_of_ours_tells_the_peer_all(pair: Pair) -> None:
     client, server = pair
     client.send("softmax", [])
