@@ -120,12 +120,16 @@ class Settings(BaseModel):
     def _consistent(self) -> Settings:
         if self.device is not None and self.backend not in ("auto", "cuda"):
             raise ValueError(f"a device is for backend cuda, not for {self.backend}")
-        if self.store is not None and self.terms.trust != "two-party":
+        if self.store is not None and self.trust != "two-party":
             raise ValueError(
                 "a store needs trust two-party: a dealer's correlations are for one session only"
             )
         if (self.dp_epsilon is None) != (self.dp_sensitivity is None):
             raise ValueError("noise needs both dp_epsilon and dp_sensitivity; see docs/threat-model.md")
+        try:
+            _ = self.terms
+        except ValidationError as error:
+            raise ValueError(_said(error)) from None
         return self
 
     def open_store(self) -> Store | None:
@@ -182,8 +186,14 @@ def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "terms"
-        what = first["msg"].removeprefix("Value error, ")
+        name = ".".join(map(str, first["loc"]))
+        where = f"setting {name!r}: " if name else ""
+        what = _said(error)
         if first["type"] == "extra_forbidden":
             what = f"there is no such setting; there are {', '.join(Settings.model_fields)}"
-        raise SettingsError(f"setting {where!r}: {what[:1].lower()}{what[1:]}") from None
+        raise SettingsError(f"{where}{what[:1].lower()}{what[1:]}") from None
+
+
+def _said(error: ValidationError) -> str:
+    """The first thing that is wrong, without what pydantic puts around it."""
+    return error.errors()[0]["msg"].removeprefix("Value error, ")

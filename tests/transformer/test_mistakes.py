@@ -45,6 +45,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["keygen", "keys", "--name", "../server"], "letters, digits"),
         (["report", "/dev/null", "--out", "/nowhere/report.html"], "/nowhere/report.html"),
         (["plan", "--network", "fast"], "MBIT_S,RTT_MS"),
+        (
+            ["plan", "--linear", "direct", "--engine", "tenseal"],
+            "error: linear direct needs the engine native",
+        ),
+        (["plan", "--trust", "dealer", "--linear", "direct"], "it needs products he"),
+        (["demo", "--text", "x", "--products", "dealer", "--trust", "two-party"], "(products he)"),
+        (["serve", "--dp-epsilon", "1"], "noise needs both"),
         (["store", "--store", "/nowhere"], "there is no store /nowhere"),
     ],
 )
