@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bench.job import Job
 from bench.options import Sizes
@@ -77,11 +78,11 @@ def model_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterat
         yield from _of_model(ModelJob, setting, one, repeats)
 
 
-def prepare_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
-    """The row of preparing queries to a whole model."""
+def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) -> Iterator[Row]:
+    """The row of preparing queries to a whole model, so many of them together."""
     from bench.prepare import PrepareJob
 
-    yield from _of_model(PrepareJob, setting, sizes, repeats)
+    yield from _of_model(partial(PrepareJob, together=together), setting, sizes, repeats)
 
 
 def _of_model(
