@@ -8,12 +8,12 @@ from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import Any
 
-from bench.model import CLIENT, ModelJob
+from bench.model import ModelJob
 from bench.rows import Row
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
 from gpu_ss.prg import fresh_key
-from gpu_ss.provider.reel import ReelWriter, Words, from_zero, stored_bytes
+from gpu_ss.provider.reel import ReelWriter, Words, from_zero, layout, stored_bytes
 from gpu_ss.ring import Array
 from net.frame import as_bytes
 from transformer.terms import ProfileName
@@ -37,13 +37,16 @@ class PrepareJob(ModelJob):
         self._together = together
         self._sets: Iterator[int] = iter(())
 
+    def without_weights(self) -> PrepareJob:
+        """The same at the client, which has none."""
+        self._model = replace(self._model, words={})
+        return self
+
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"together": self._together}
 
     def set_up(self, party: Party) -> None:
         super().set_up(party)
-        if party.rank == CLIENT:
-            self._model = replace(self._model, words={})  # a client has none
         plan = super().plan(party.rank)
         self._specs = from_zero(plan.specs, plan.first)
         self._stored = stored_bytes(party.rank, self._specs)
@@ -62,7 +65,8 @@ class PrepareJob(ModelJob):
         def put(place: int, words: Words) -> None:
             os.pwrite(self._scratch.fileno(), as_bytes(words), 8 * place)
 
-        writers = [ReelWriter(party.backend, party.rank, self._specs, put) for _ in range(self._together)]
+        where = layout(party.rank, self._specs)
+        writers = [ReelWriter(party.backend, where, put) for _ in range(self._together)]
 
         def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
             writers[k].keep(number, arrays)

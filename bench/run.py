@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 from bench.job import Job
 from bench.options import Sizes
@@ -82,7 +82,10 @@ def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) ->
     """The row of preparing queries to a whole model, so many of them together."""
     from bench.prepare import PrepareJob
 
-    yield from _of_model(partial(PrepareJob, together=together), setting, sizes, repeats)
+    def make(*given: Any) -> Job:
+        return PrepareJob(*given, together=together).without_weights()
+
+    yield from _of_model(make, setting, sizes, repeats)
 
 
 def _of_model(

@@ -31,7 +31,7 @@ OT_BITS = 48
 #: Products of one mask with its weights, by number; and those of masks that meet the same weights.
 Group = dict[int, WeightProduct]
 Call = list[Group]
-#: Results of one call with weights: 512 MB.
+#: Words of a call with weights, of masks and results: 512 MB.
 _CALL_WORDS = 1 << 26
 #: The correlations made here.
 HANDLED: tuple[type[Correlation], ...] = (
@@ -107,14 +107,17 @@ class ProductMaker(Maker):
     def _by_weights(self, call: Call, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         """The products of masks, row below row, with their weights: a mask is encrypted once for all of these."""
         first, weights = _first(call), _weights(call[0])
-        masks = [batch.part(_first([group]).a) for group in call]
-        parts = [mask.reshape(first.rows, -1) for mask in masks if mask is not None]
-        a = self._backend.xp.concatenate(parts) if parts else None
-        found = self._products.by_weights(a, first.rows * len(call), weights, first.bits, progress)
+        rows, count = first.rows, len(call)
+        a = None
         for place, group in enumerate(call):
-            rows = slice(place * first.rows, (place + 1) * first.rows)
+            mask = batch.part(_first([group]).a)
+            if mask is not None:
+                a = self._backend.empty((rows * count, first.k)) if a is None else a
+                a[place * rows : (place + 1) * rows] = mask.reshape(rows, first.k)
+        found = self._products.by_weights(a, rows * count, weights, first.bits, progress)
+        for place, group in enumerate(call):
             for number, c in zip(group, found, strict=True):
-                yield number, [c[rows]]
+                yield number, [c[place * rows : (place + 1) * rows]]
 
     def _weights_ns(self, call: Call) -> float:
         first = _first(call)
@@ -192,7 +195,8 @@ def _calls(batch: Batch) -> list[Call]:
 
 def _spans(call: Call) -> Iterator[tuple[int, int]]:
     """The groups of a call in equal parts that memory bears."""
-    words = sum(out.size for spec in call[0].values() for out in spec.outputs())
+    first = _first(call)
+    words = first.rows * first.k + sum(out.size for spec in call[0].values() for out in spec.outputs())
     most = max(1, _CALL_WORDS // words)
     parts = -(-len(call) // most)
     ends = [len(call) * part // parts for part in range(parts + 1)]

@@ -22,7 +22,7 @@ from gpu_ss.party import Party
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.base import Progress
 from gpu_ss.provider.correlation import Correlation
-from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, ReelWriter, stored_words
+from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, ReelWriter, layout, stored_words
 from gpu_ss.provider.store import MAX_REELS, Draft, Shelf
 from gpu_ss.ring import Array
 from net.channel import Channel
@@ -136,7 +136,8 @@ def _make(
 ) -> Iterator[Head]:
     """Make, write each correlation when it is made, and when both have written all of a set, let it be used."""
     seeds = [fresh_key() for _ in drafts]
-    writers = [ReelWriter(party.backend, party.rank, specs, draft.put) for draft in drafts]
+    where = layout(party.rank, specs)
+    writers = [ReelWriter(party.backend, where, draft.put) for draft in drafts]
 
     def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
         writers[k].keep(number, arrays)

@@ -115,6 +115,26 @@ class _Packed:
         ]
 
 
+class _Sets(Mapping[int, Correlation]):
+    """A plan's correlations several times over, numbered on; each is there only while it is looked at."""
+
+    def __init__(self, specs: Sequence[Correlation], count: int) -> None:
+        self._specs = specs
+        self._count = count
+
+    def __len__(self) -> int:
+        return len(self._specs) * self._count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, number: int) -> Correlation:
+        if not 0 <= number < len(self):
+            raise KeyError(number)
+        k, place = divmod(number, len(self._specs))
+        return self._specs[place].moved(k * len(self._specs), 0)
+
+
 class SeedProvider(Provider):
     """Masks only, from this party's own seed: what needs no other party and no dealer."""
 
@@ -203,22 +223,20 @@ class MadeProvider(Provider):
     ) -> Iterator[int]:
         """First what makers make of all sets at once, then one set after the other: memory is that of one."""
         masks, size = self._masks, len(specs)
-        numbered = {
-            k * size + n: spec.moved(k * size, 0) for k in range(len(seeds)) for n, spec in enumerate(specs)
-        }
-        kept = [n for n, spec in numbered.items() if not isinstance(spec, Direct)]
-        joined = {n for n in kept if len(seeds) > 1 and self._joins(numbered[n])}
+        kept = [n for n, spec in enumerate(specs) if not isinstance(spec, Direct)]
+        joined = {n for n in kept if len(seeds) > 1 and self._joins(specs[n])}
 
         def own(number: int, spec: Correlation) -> Array | None:
             k, place = divmod(number, size)
             return masks.under(seeds[k]).own(place, spec)
 
-        for number, arrays in self._make(numbered, joined, own, progress):
+        of_all = [k * size + n for k in range(len(seeds)) for n in sorted(joined)]
+        for number, arrays in self._make(_Sets(specs, len(seeds)), of_all, own, progress):
             keep(*divmod(number, size), arrays)
-        for k in range(len(seeds)):
-            rest = [n for n in kept if n // size == k and n not in joined]
-            for number, arrays in self._make(numbered, rest, own, progress):
-                keep(k, number - k * size, arrays)
+        numbered, rest = dict(enumerate(specs)), [n for n in kept if n not in joined]
+        for k, seed in enumerate(seeds):
+            for number, arrays in self._make(numbered, rest, masks.under(seed).own, progress):
+                keep(k, number, arrays)
             yield k
 
     def adopt(self, reel: Reel, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
@@ -246,7 +264,7 @@ class MadeProvider(Provider):
 
     def _make(
         self,
-        numbered: dict[int, Correlation],
+        numbered: Mapping[int, Correlation],
         chosen: Iterable[int],
         own: Callable[[int, Correlation], Array | None],
         progress: Progress | None,

@@ -86,7 +86,7 @@ def test_sets_share_products_with_weights() -> None:
     assert several < SETS * one
 
 
-@pytest.mark.parametrize("words", [1, 2 * ROWS * N, 3 * ROWS * N])
+@pytest.mark.parametrize("words", [1, 2 * ROWS * (K + N), 3 * ROWS * (K + N)])
 def test_calls_are_cut_to_what_memory_bears(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provider_module, "_CALL_WORDS", words)
     check(made(SETS)[0])
