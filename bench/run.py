@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from bench.job import Job
 from bench.options import Sizes
@@ -82,8 +81,8 @@ def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) ->
     """The row of preparing queries to a whole model, so many of them together."""
     from bench.prepare import PrepareJob
 
-    def make(*given: Any) -> Job:
-        return PrepareJob(*given, together=together).without_weights()
+    def make(folder: str, seq: int, batch: int, profile: ProfileName) -> Job:
+        return PrepareJob(folder, seq, batch, profile, together).without_weights()
 
     yield from _of_model(make, setting, sizes, repeats)
 
