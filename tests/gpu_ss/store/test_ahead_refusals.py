@@ -13,6 +13,7 @@ from gpu_ss.provider.ot.maker import OtMaker
 from gpu_ss.provider.reel import from_zero
 from gpu_ss.provider.store import Shelf
 from net import NetError, PeerGone, ProtocolError, RemoteError
+from net.errors import FrameTooLarge
 from tests.support.runs import RUNS_BY_NAME
 from tests.support.stores import CONTEXT, Pair, X, make, plan_of, purpose_of
 
@@ -56,10 +57,11 @@ def test_a_run_that_is_not_the_plan_is_refused(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("tag", "frames", "error"),
     [
-        ("store/make", [b"x" * 16, bytes(32), bytes(32)], CorrelationError),
-        ("store/make", [b"x" * 16, PURPOSE.plan, bytes(32)], CorrelationError),
-        ("store/make", [b"x" * 16, PURPOSE.plan, CONTEXT[:-1]], ProtocolError),
-        ("store/make", [b"x" * 16], ProtocolError),
+        ("store/make", [bytes(32), bytes(32), b"x" * 16], CorrelationError),
+        ("store/make", [PURPOSE.plan, bytes(32), b"x" * 16], CorrelationError),
+        ("store/make", [PURPOSE.plan, CONTEXT, b"x" * 15], CorrelationError),
+        ("store/make", [PURPOSE.plan, CONTEXT, b"x" * 32], FrameTooLarge),
+        ("store/make", [PURPOSE.plan], CorrelationError),
         ("store/take", [bytes(16)], ProtocolError),
     ],
 )
