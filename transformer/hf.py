@@ -45,6 +45,7 @@ WEIGHTS = (
     "pytorch_model-*-of-*.bin",
     "pytorch_model*.bin",
 )
+LARGEST = 2.0**64  # of a weight: no fixed point holds more, and the bounds' own arithmetic does not overflow
 FILES = ("*.json", "*.txt", "*.safetensors", "pytorch_model*.bin", "1_Pooling/*")
 
 
@@ -236,16 +237,16 @@ def tensor_shapes(folder: ModelFolder) -> dict[str, tuple[int, ...]]:
 
 
 def read_weights(folder: ModelFolder) -> dict[str, NDArray[np.float64]]:
-    """All floating-point tensors by the names of BertModel, checked to be finite."""
+    """All floating-point tensors by the names of BertModel, checked to be finite and of a size to reckon with."""
     tensors: dict[str, NDArray[np.float64]] = {}
     for file in weight_files(folder):
         for name, value in _load(file).items():
             if canonical(name) in tensors:
                 raise MalformedModel(f"{folder.path} holds {name} twice; remove the files of other models")
             tensors[canonical(name)] = value
-    broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    broken = [name for name, value in tensors.items() if not (np.abs(value) < LARGEST).all()]
     if broken:
-        raise MalformedModel(f"weights are not finite: {', '.join(broken[:5])}")
+        raise MalformedModel(f"weights are not finite, or beyond 2^64: {', '.join(broken[:5])}")
     return tensors
 
 

@@ -151,10 +151,30 @@ def test_weights_must_be_finite(tmp_path: Path) -> None:
 
     folder = make_model(tmp_path, safetensors=False)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    state["encoder.layer.0.output.dense.weight"][3, 4] = float("nan")
-    torch.save(state, folder / "pytorch_model.bin")
-    with pytest.raises(MalformedModel, match="finite"):
-        load(folder)
+    for value in (float("nan"), float("-inf"), 1e30):
+        state["encoder.layer.0.output.dense.weight"][3, 4] = value
+        torch.save(state, folder / "pytorch_model.bin")
+        with pytest.raises(MalformedModel, match="finite"):
+            load(folder)
+
+
+def test_weights_beyond_every_range_are_named(tmp_path: Path) -> None:
+    """As large as they may be to be read: what is proven from them is still a number."""
+    import torch
+
+    folder = make_model(tmp_path, safetensors=False)
+    clean = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    for part in (
+        "LayerNorm.weight",
+        "LayerNorm.bias",
+        "query.weight",
+        "output.dense.weight",
+        "pooler.dense.bias",
+    ):
+        state = {name: torch.full_like(v, 1e19) if part in name else v for name, v in clean.items()}
+        torch.save(state, folder / "pytorch_model.bin")
+        with pytest.raises(RangeTooSmall):
+            load(folder)
 
 
 def test_old_names_are_understood() -> None:
