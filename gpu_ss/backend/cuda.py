@@ -177,5 +177,10 @@ class CudaBackend(KernelBackend):
             self._functions[kernel] = function
         return self._functions[kernel]
 
+    def made_of(self, kernel: str) -> dict[str, int]:
+        """What the compiler made of a kernel: registers, bytes of local memory, and more, as CUDA names them."""
+        with self.current():
+            return dict(self._function(kernel).attributes)
+
     def _product(self, task: product.Operands, bits: int, forms: product.Forms | None) -> Array:
         return self.products.compute(task, bits, forms)

@@ -109,6 +109,10 @@ class RawKernel:
         self._function.restype = None
         self.max_dynamic_shared_size_bytes = 48 << 10
 
+    @property
+    def attributes(self) -> dict[str, int]:
+        return {"num_regs": 32, "local_size_bytes": 0}
+
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
     ) -> None:
@@ -247,7 +251,7 @@ class MemoryPool:
     def free_all_blocks(self) -> None:
         pass
 
-    def allocate(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _allocate(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The array, new, as long as there is room for it."""
         if self._limit and self._used + array.nbytes > self._limit:
             raise OutOfMemoryError(f"Out of memory allocating {array.nbytes} bytes (limit {self._limit}).")
