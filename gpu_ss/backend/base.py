@@ -61,6 +61,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
         """Zero words of that shape."""
 
+    def table(self, numbers: tuple[int, ...]) -> Array:
+        """Some public integers modulo 2^64 as an array [n], kept: not to be changed."""
+        return self.asarray(np.array([number % (1 << WORD) for number in numbers], np.uint64))
+
     def out_of_memory(self, error: Exception) -> OutOfMemory | None:
         """What to tell people if `error` says that memory is used up; None if it says something else."""
         if isinstance(error, MemoryError):
@@ -105,6 +109,13 @@ class Backend(Operations, Fields, Lattice, Oblivious):
 
         Bit i of element e is bit e % 64 of planes[i, e // 64]; bits after the last element are zero. One word
         operation on planes then works on one bit of 64 elements.
+        """
+
+    @abstractmethod
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        """to_planes(x - t, bits) for each threshold t, side by side: [bits, T * ceil(n/64)].
+
+        Bits after the last element of each t are zero.
         """
 
     @abstractmethod

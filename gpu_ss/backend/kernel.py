@@ -7,6 +7,8 @@ test.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gpu_ss.backend import checks, product
@@ -61,6 +63,15 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
         out = self.empty((checks.width(bits), width))
         if width:
             self._launch("to_planes", width, x, out, bits, x.size)
+        return out
+
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        self._check_operands(x=x)
+        width, terms = word_count(x.size, 1), len(thresholds)
+        out = self.empty((checks.width(bits), terms * width))
+        if out.size:
+            table = self.table(tuple(thresholds))
+            self._launch("difference_planes", terms * width, x, table, out, bits, x.size, terms)
         return out
 
     def from_planes(self, planes: Array, n: int) -> Array:

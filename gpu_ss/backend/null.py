@@ -153,6 +153,9 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def to_planes(self, x: Array, bits: int) -> Array:
         return NullArray((bits, word_count(x.size, 1)))
 
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        return NullArray((bits, len(thresholds) * word_count(x.size, 1)))
+
     def from_planes(self, planes: Array, n: int) -> Array:
         return NullArray((n,))
 
@@ -188,7 +191,14 @@ class NullBackend(NoLattice, NoOblivious, Backend):
         return NullArray((1, opened.shape[1]))
 
     def piecewise(
-        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: Any
+        self,
+        x: Array,
+        bits: Array,
+        powers: Array,
+        products: Array,
+        coefficients: Array,
+        lead: Any,
+        top: int | None = None,
     ) -> Array:
         return NullArray(x.shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -74,6 +75,11 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
             bit = (elements >> np.uint64(i) & np.uint64(1)).astype(np.uint8)
             planes[i] = np.packbits(bit, bitorder="little").view(np.uint64)
         return planes
+
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        self._check_operands(x=x)
+        differences = [self.to_planes(x - np.uint64(t % (1 << WORD)), bits) for t in thresholds]
+        return np.concatenate([np.empty((checks.width(bits), 0), np.uint64), *differences], axis=1)
 
     def from_planes(self, planes: Array, n: int) -> Array:
         self._check_operands(planes=planes)

@@ -52,6 +52,14 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
     *(("pack", f"137x{bits}", lambda words, bits=bits: (words(137), bits)) for bits in range(1, 65)),
     *(("unpack", f"137x{bits}", lambda words, bits=bits: (words(137), bits, 137)) for bits in range(1, 65)),
     *((op, "threads", lambda words: (words(THREADED), 21)) for op in ("pack", "to_planes")),
+    *(
+        ("difference_planes", f"{n}x{bits}", lambda words, n=n, bits=bits: (words(n), [5, -3, 2**64 - 1], bits))
+        for n in SIZES
+        for bits in WIDTHS
+    ),
+    ("difference_planes", "one", lambda words: (words(70), [1], 9)),
+    ("difference_planes", "none", lambda words: (words(70), [], 9)),
+    ("difference_planes", "threads", lambda words: (words(THREADED), [7, 11], 40)),
     ("unpack", "threads", lambda words: (words(THREADED), 21, THREADED)),
     ("from_planes", "threads", lambda words: (words(40, -(-THREADED // 64)), THREADED)),
     *(
@@ -152,6 +160,8 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.unpack(x, 8, 513)),
         (ValueError, lambda: backend.unpack(x, 8, -1)),
         (ValueError, lambda: backend.to_planes(x, 65)),
+        (ValueError, lambda: backend.difference_planes(x, [1], 65)),
+        (ValueError, lambda: backend.difference_planes(x[::2], [1], 8)),
         (ValueError, lambda: backend.from_planes(x, 64)),
         (ValueError, lambda: backend.from_planes(x.reshape(64, 1), 65)),
         (ValueError, lambda: backend.matmul(x, x)),
