@@ -37,6 +37,17 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
             )
         return out
 
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        checks.keystream_groups(key, 0, 0, 0)
+        total = checks.streams(nonces, groups)
+        out = self.empty(total * checks.GROUP_WORDS)
+        if total:
+            starts = np.cumsum([0, *groups[:-1]], dtype=np.uint64)
+            streams = self.asarray(np.stack([np.array(nonces, np.uint64), starts], axis=1))
+            key_words = np.frombuffer(key, _KEY_WORDS).tolist()
+            self._launch("keystreams", total * checks.GROUP_BLOCKS, out, streams, *key_words, len(groups))
+        return out
+
     def pack(self, x: Array, bits: int) -> Array:
         self._check_operands(x=x)
         n = word_count(x.size, checks.width(bits))

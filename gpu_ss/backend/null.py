@@ -144,6 +144,9 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
         return NullArray((n_words,))
 
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        return NullArray((128 * sum(groups),))
+
     def pack(self, x: Array, bits: int) -> Array:
         return NullArray((word_count(x.size, bits),))
 

@@ -40,6 +40,12 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
         grouped = output_words(state).reshape(8, groups, checks.GROUP_BLOCKS).transpose(1, 0, 2)
         return grouped.reshape(-1)[:n_words].copy()
 
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        checks.keystream_groups(key, 0, 0, 0)
+        checks.streams(nonces, groups)
+        parts = [self.keystream(key, nonce, 0, 128 * g) for nonce, g in zip(nonces, groups, strict=True)]
+        return np.concatenate([np.empty(0, np.uint64), *parts])
+
     def pack(self, x: Array, bits: int) -> Array:
         self._check_operands(x=x)
         checks.width(bits)

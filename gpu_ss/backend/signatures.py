@@ -24,6 +24,7 @@ class Kernel:
 
 KERNELS = {
     "keystream": Kernel("keystream.cu", "puuuuuuii"),
+    "keystreams": Kernel("keystream.cu", "ppuuuuii"),
     "pack": Kernel("pack.cu", "ppiii"),
     "unpack": Kernel("pack.cu", "ppii"),
     "to_planes": Kernel("planes.cu", "ppiii", block=64),

@@ -219,14 +219,19 @@ class Stream:
 class Event:
     """A point in time."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         self.time = 0.0
+        self._copies: list[tuple[Any, Any]] = []
 
     def record(self, *_: Any) -> None:
         self.time = time.perf_counter()
+        self._copies = list(current.copies)
 
     def synchronize(self) -> None:
-        pass
+        for host, array in self._copies:
+            host[...] = array
+        current.copies = [copy for copy in current.copies if not any(copy is done for done in self._copies)]
+        self._copies = []
 
 
 class OutOfMemoryError(MemoryError):
@@ -265,13 +270,18 @@ class MemoryPool:
 
 pool = MemoryPool()
 
+
+def _pinned(size: int) -> bytearray:
+    return bytearray(b"\xa5" * size)
+
+
 cuda = types.SimpleNamespace(
     Device=Device,
     Event=Event,
     get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
     Stream=Stream,
     get_current_stream=Stream,
-    alloc_pinned_memory=bytearray,
+    alloc_pinned_memory=_pinned,
     is_available=lambda: True,
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: DEVICES,

@@ -33,6 +33,10 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for n in [0, 1, 16, 127, 128, 129, 5000, 8 * 9000 + 3]
         for block in [0, 2**32 - 16, 2**64 - 2**20]
     ),
+    ("keystreams", "many", lambda words: (KEY, [7, 2**64 - 1, 8, 9, 10], [1, 3, 0, 2, 1])),
+    ("keystreams", "one", lambda words: (KEY, [3], [5])),
+    ("keystreams", "threads", lambda words: (KEY, list(range(300)), [1 + k % 3 for k in range(300)])),
+    *(("keystreams", f"none {k}", lambda words, k=k: (KEY, [1] * k, [0] * k)) for k in (0, 2)),
     *(
         (op, f"{n}x{bits}", lambda words, n=n, bits=bits: (words(n), bits))
         for op in ("pack", "to_planes")
@@ -152,6 +156,10 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.keystream(KEY, 0, -16, 1)),
         (ValueError, lambda: backend.keystream(KEY, 0, 2**64 - 16, 129)),
         (ValueError, lambda: backend.keystream(KEY, 0, 0, -1)),
+        (ValueError, lambda: backend.keystreams(KEY[1:], [1], [1])),
+        (ValueError, lambda: backend.keystreams(KEY, [-1], [1])),
+        (ValueError, lambda: backend.keystreams(KEY, [1], [-1])),
+        (ValueError, lambda: backend.keystreams(KEY, [1], [1, 2])),
         (ValueError, lambda: backend.pack(x, 0)),
         (ValueError, lambda: backend.pack(x, 65)),
         (ValueError, lambda: backend.pack(x[::2], 8)),
