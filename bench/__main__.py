@@ -124,6 +124,7 @@ def layer(
     ffn: options.Ffn = 3072,
     seq: options.Seq = 128,
     batch: options.Batches = "1",
+    chunk: options.TextChunk = None,
     repeats: options.Repeats = 3,
     network: options.Networks = ["none"],  # noqa: B006 - typer copies it
     price_core_hour: options.CorePrice = None,
@@ -138,7 +139,7 @@ def layer(
     one = Sizes(hidden=hidden, heads=heads, ffn=ffn, seq=seq, folder=model)
     prices = Prices(price_core_hour, price_gpu_hour)
     for setting in settings:
-        emit(run.layer_rows(setting, by_batch(one, batch), repeats), out, prices)
+        emit(run.layer_rows(setting, by_batch(one, batch), repeats, chunk), out, prices)
 
 
 @app.command()
@@ -154,6 +155,7 @@ def model(
     layers: options.Layers = 12,
     seq: options.Seq = 128,
     batch: options.Batches = "1",
+    chunk: options.TextChunk = None,
     vocab: options.Vocab = 30522,
     repeats: options.Repeats = 1,
     network: options.Networks = ["none"],  # noqa: B006 - typer copies it
@@ -170,7 +172,7 @@ def model(
     one = Sizes(hidden, heads, ffn, layers, seq, vocab=vocab, folder=model)
     prices = Prices(price_core_hour, price_gpu_hour)
     for setting in settings:
-        emit(run.model_rows(setting, by_batch(one, batch), repeats), out, prices)
+        emit(run.model_rows(setting, by_batch(one, batch), repeats, chunk), out, prices)
 
 
 @app.command()

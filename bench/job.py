@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,6 +82,26 @@ class Job(ABC):
     def decorate(self, row: Row) -> Row:
         """Add what is special to this job's row."""
         return row
+
+
+class BatchJob(Job):
+    """A job on a batch of texts, which may be run a part at a time."""
+
+    by_part = True
+    batch: int
+    #: Of a party's memory, what it holds whatever the batch: weights, in the forms it needs.
+    held_bytes: int
+
+    def cut(self, chunks: int) -> None:
+        """Run the batch as so many equal ones, rounded up."""
+        self.chunks = chunks
+        self.batch = ceil(self.batch / chunks) * chunks
+        self.shape = (self.batch, *self.shape[1:])
+
+    @property
+    def texts(self) -> int:
+        """Of one chunk."""
+        return self.batch // self.chunks
 
 
 def test_share(party: Party, values: Real, ring: Ring, frac_bits: int, seed: int) -> AShare:

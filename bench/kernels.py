@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,16 @@ def kernel_rows(backend_name: str, chosen: Sequence[str], elements: int, repeats
             yield _row(backend_name, name, [COPY_WORDS], copy_times, 16 * COPY_WORDS, rates)
         else:
             yield _measured(backend_name, backend, name, elements, repeats, rates)
+
+
+def write_rows(backend_name: str, only: str, elements: str, repeats: str, out: str) -> None:
+    """Append the rows of some kernels (separated by commas; none: all) to a file, each when it is measured."""
+    with Path(out).open("a", encoding="utf-8") as file:
+        for row in kernel_rows(
+            backend_name, only.split(",") if only else names(), int(elements), int(repeats)
+        ):
+            file.write(row.line() + "\n")
+            file.flush()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.job import Job, Real, null_share, test_share
+from bench.job import BatchJob, Real, null_share, test_share
 from gpu_ss.fixed import decode
 from gpu_ss.party import Party, Steps
 from gpu_ss.plan import Plan
@@ -25,6 +25,7 @@ from transformer.setup import WeightSource, from_words, nothing, set_up, shapes
 from transformer.terms import ProfileName
 
 SEED = 7
+WORD_BYTES = 8
 RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
 
 
@@ -105,7 +106,7 @@ def float_activation(name: str, x: Real) -> Real:
     return np.asarray(x * 0.5 * (1 + np.vectorize(erf)(x / sqrt(2))))
 
 
-class LayerJob(Job):
+class LayerJob(BatchJob):
     """A BERT-type encoder layer on random rows, weights private to the server.
 
     `folder`: layer 0 of that model; the sizes are then the model's. Errors are against the exact functions.
@@ -113,7 +114,6 @@ class LayerJob(Job):
 
     bench = "layer"
     name = "layer"
-    by_part = True
 
     def __init__(
         self,
@@ -124,36 +124,39 @@ class LayerJob(Job):
         batch: int,
         folder: str | None = None,
         profile: ProfileName = "precise",
+        chunks: int = 1,
     ) -> None:
         self._folder, self._profile = folder, profile
         self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder, profile)
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
-        self.shape = (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
+        self.held_bytes = 2 * WORD_BYTES * sum(tensor.size for tensor in self._layer.tensors.values())
+        self.batch, self.shape = batch, (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
+        self.cut(chunks)
         self._models: list[Encoder] = []
-        self._plans: dict[int, tuple[Plan, Plan]] = {}
+        self._plans: dict[tuple[int, int], tuple[Plan, Plan]] = {}
         self.ring_bits, self.frac_bits = self._numbers.hidden_bits, self._numbers.ACTIVATION
 
     def describe(self) -> dict[str, Any]:
         batch, seq, hidden, heads, ffn = self.shape
         return {
             "hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch, "folder": self._folder,
-            "profile": self._profile,
+            "profile": self._profile, "chunks": self.chunks,
         }  # fmt: skip
 
     def _slots(self) -> list[Slot]:
         return list(layer_slots(self._numbers))
 
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
-        if rank not in self._plans:
+        if (rank, self.texts) not in self._plans:
             made: list[Encoder] = []
             source = shapes(self.terms)
             setup = self.planned(rank, lambda party: made.append(self._set_up(party, source)))
             run = self.planned(
                 rank, lambda party: party.run(self._steps(party, made[0], *self._nulls(party))), setup.taken
             )
-            self._plans[rank] = setup, run
-        return self._plans[rank]
+            self._plans[rank, self.texts] = setup, run
+        return self._plans[rank, self.texts]
 
     def plan_setup(self, rank: int) -> Plan:
         return self._both_plans(rank)[0]
@@ -169,18 +172,18 @@ class LayerJob(Job):
             source = from_words(words)
         self._models = [self._set_up(party, source)]
         self._t = test_share(party, self._rows(), RING64, self._numbers.unit_frac, 1)
-        self._keep = test_share(party, np.ones(self.shape[:2]), RING64, 0, 2)
+        self._keep = test_share(party, np.ones((self.texts, self.shape[1])), RING64, 0, 2)
 
     def _set_up(self, party: Party, source: WeightSource) -> Encoder:
         return set_up(party, self._numbers, source, self.terms, slots=self._slots())
 
     def _rows(self) -> Real:
-        batch, seq, hidden = self.shape[:3]
+        batch, (seq, hidden) = self.texts, self.shape[1:3]
         x = np.random.default_rng(3).normal(0, 1, (batch, seq, hidden))
         return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
 
     def _nulls(self, party: Party) -> tuple[AShare, AShare]:
-        batch, seq, hidden = self.shape[:3]
+        batch, (seq, hidden) = self.texts, self.shape[1:3]
         rows = null_share(party, (batch, seq, hidden), RING64, self._numbers.unit_frac)
         return rows, null_share(party, (batch, seq), RING64, 0)
 

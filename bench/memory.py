@@ -5,10 +5,12 @@ The estimate is rough and on the safe side: what measured rows needed beside the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from math import ceil, prod
 from pathlib import Path
 
+from bench.job import BatchJob
 from bench.protocols import ProtocolJob
 from bench.setting import Setting
 from gpu_ss.backend import get_backend
@@ -16,8 +18,10 @@ from gpu_ss.backend import get_backend
 PROBED_ROWS = 512
 BYTES_PER_INPUT = 160  # of each input element: in float and in words, its mask, what results from it
 BYTES_PER_PLANNED = 3  # of each byte that the plan sends or corrects
+BYTES_PER_PLANNED_LAYER = 2  # the same of layers and models, whose arrays come and go within a query
 ALONE = 2  # times as much where parties make the correlations themselves
 SHARES = 4  # two parties, a dealer, and room
+PARTIES = 2  # that hold a model
 
 
 class TooLarge(ValueError):
@@ -40,6 +44,30 @@ def chunks(name: str, shape: Sequence[int], setting: Setting, most: int | None) 
             f"of memory, and there are {available / 1e9:.1f} GB for a party; use fewer --elements"
         )
     return _even(rows, ceil(rows / fitting))
+
+
+def cut_to_fit(job: BatchJob, setting: Setting, most: int | None) -> None:
+    """Let a job run its batch in equal chunks that memory has room for, or of at most so many texts (`most`).
+
+    One text at a time is run whatever memory there is. What is needed goes to standard error.
+    """
+    if most is not None:
+        job.cut(_even(job.batch, ceil(job.batch / most)))
+        return
+    job.terms = setting.terms
+    plan = job.plan(0)
+    planned = (
+        BYTES_PER_PLANNED_LAYER * (plan.offline_bytes + sum(plan.sent)) * (ALONE if setting.alone else 1)
+    )
+    free = min(available_bytes(backend) for backend in setting.backends) - PARTIES * job.held_bytes
+    fitting = max(1, int(free / SHARES / (planned / job.batch)))
+    if job.batch > fitting:
+        whole, texts = (job.held_bytes + planned) / 1e9, job.batch
+        job.cut(_even(job.batch, ceil(job.batch / fitting)))
+        sys.stderr.write(
+            f"{job.name}: {texts} texts at once need some {whole:.1f} GB at each party, more than there is: they "
+            f"run as {job.chunks} batches of {job.texts}, one after the other\n"
+        )
 
 
 def _even(rows: int, least: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.job import Job
+from bench.job import BatchJob
 from bench.rows import Row
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
@@ -23,36 +23,46 @@ SEED = 13
 CLIENT = 0
 
 
-class ModelJob(Job):
+class ModelJob(BatchJob):
     """The product's set-up and inference, weights private to the server, on random tokens."""
 
     bench = "model"
     name = "model"
-    by_part = True
 
-    def __init__(self, folder: str, seq: int, batch: int, profile: ProfileName = "precise") -> None:
+    def __init__(
+        self, folder: str, seq: int, batch: int, profile: ProfileName = "precise", chunks: int = 1
+    ) -> None:
         self._folder, self._profile = folder, profile
         self._model = PrivateModel.load(folder, None, Terms(profile=profile))
         arch, numbers = self._model.card.arch, self._model.numbers
-        self._request = Request(batch=batch, length=seq)
-        check_request(self._request, self._model.card)
+        self.held_bytes = 2 * sum(words.nbytes for words in self._model.words.values())
+        self.batch, self._length = batch, seq
         self.shape = (batch, seq, arch.layers, arch.hidden, arch.heads, arch.ffn, arch.vocab)
         self.ring_bits, self.frac_bits = numbers.hidden_bits, numbers.ACTIVATION
         self._encoders: list[Encoder] = []
-        self._plans: dict[int, tuple[Plan, Plan]] = {}
+        self._plans: dict[tuple[int, int], tuple[Plan, Plan]] = {}
+        self.cut(chunks)
+        check_request(self._request, self._model.card)
+
+    @property
+    def _request(self) -> Request:
+        return Request(batch=self.texts, length=self._length)
 
     def describe(self) -> dict[str, Any]:
-        request = self._request
         return {
-            "folder": self._folder, "seq": request.length, "batch": request.batch, "profile": self._profile
+            "folder": self._folder, "seq": self._length, "batch": self.batch, "profile": self._profile,
+            "chunks": self.chunks,
         }  # fmt: skip
 
     def _both_plans(self, rank: int) -> tuple[Plan, Plan]:
-        if rank not in self._plans:
+        if (rank, self.texts) not in self._plans:
             numbers = self._model.numbers
             setup = plan_setup(rank, numbers, self.terms).plan
-            self._plans[rank] = (setup, plan_inference(rank, numbers, self._request, self.terms, setup.taken))
-        return self._plans[rank]
+            self._plans[rank, self.texts] = (
+                setup,
+                plan_inference(rank, numbers, self._request, self.terms, setup.taken),
+            )
+        return self._plans[rank, self.texts]
 
     def plan_setup(self, rank: int) -> Plan:
         return self._both_plans(rank)[0]

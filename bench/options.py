@@ -43,6 +43,14 @@ Chunk = Annotated[
         min=1, help="Elements at a time, one chunk after the other [default: what memory has room for]."
     ),
 ]
+TextChunk = Annotated[
+    int | None,
+    typer.Option(
+        "--chunk",
+        min=1,
+        help="Texts at a time, one chunk after the other [default: what memory has room for].",
+    ),
+]
 CorePrice = Annotated[
     float | None, typer.Option(min=0, help="Price of an hour of one core: adds `cost` to rows.")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bench.job import Job
@@ -12,7 +12,6 @@ from bench.random_model import model_folder
 from bench.rows import Row
 from bench.session import running
 from bench.setting import Setting
-from transformer.terms import ProfileName
 
 
 def protocol_rows(
@@ -58,39 +57,41 @@ def _sessions(setting: Setting, jobs: Sequence[Job], repeats: int) -> Iterator[R
                 yield bench.measure(job, repeats)
 
 
-def layer_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterator[Row]:
-    """A row of one encoder layer for each of the sizes."""
+def layer_rows(
+    setting: Setting, sizes: Sequence[Sizes], repeats: int, chunk: int | None = None
+) -> Iterator[Row]:
+    """A row of one encoder layer for each of the sizes; `chunk`: texts at a time."""
     from bench.layer import LayerJob
+    from bench.memory import cut_to_fit
 
     for one in sizes:
         folder = None if one.folder is None else str(one.folder)
         job = LayerJob(one.hidden, one.heads, one.ffn, one.seq, one.batch, folder, setting.profile)
+        cut_to_fit(job, setting, chunk)
         with running(setting) as bench:
             yield bench.measure(job, repeats)
 
 
-def model_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterator[Row]:
-    """A row of a whole model for each of the sizes."""
+def model_rows(
+    setting: Setting, sizes: Sequence[Sizes], repeats: int, chunk: int | None = None
+) -> Iterator[Row]:
+    """A row of a whole model for each of the sizes; `chunk`: texts at a time."""
+    from bench.memory import cut_to_fit
     from bench.model import ModelJob
 
     for one in sizes:
-        yield from _of_model(ModelJob, setting, one, repeats)
+        with model_folder(one) as folder:
+            job = ModelJob(str(folder), one.seq, one.batch, setting.profile)
+            cut_to_fit(job, setting, chunk)
+            with running(setting) as bench:
+                yield bench.measure(job, repeats)
 
 
 def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) -> Iterator[Row]:
     """The row of preparing queries to a whole model, so many of them together."""
     from bench.prepare import PrepareJob
 
-    def make(folder: str, seq: int, batch: int, profile: ProfileName) -> Job:
-        return PrepareJob(folder, seq, batch, profile, together).without_weights()
-
-    yield from _of_model(make, setting, sizes, repeats)
-
-
-def _of_model(
-    make: Callable[[str, int, int, ProfileName], Job], setting: Setting, sizes: Sizes, repeats: int
-) -> Iterator[Row]:
     with model_folder(sizes) as folder:
-        job = make(str(folder), sizes.seq, sizes.batch, setting.profile)
+        job = PrepareJob(str(folder), sizes.seq, sizes.batch, setting.profile, together)
         with running(setting) as bench:
-            yield bench.measure(job, repeats)
+            yield bench.measure(job.without_weights(), repeats)

@@ -222,11 +222,15 @@ class Party:
         backend, items = self.backend, request.items
         sends = [i for i in items if i.sender in (None, self.rank)]
         receives = [i for i in items if i.sender != self.rank]
-        frames = backend.to_hosts([self._packed(i) for i in sends])
-        got = self._transfer(request.tag, frames, [i.bytes for i in receives])
+        packed = [self._packed(i) for i in sends]
+        frames, ready = backend.to_hosts(packed)
+        try:
+            got = self._transfer(request.tag, frames, [i.bytes for i in receives], ready)
+        finally:
+            ready(sum(i.bytes for i in sends))  # nothing is on its way into memory that is given up
         if self.watch is not None:
             self.watch(request.tag)
-        theirs = iter(got)
+        theirs = iter(backend.asarrays([np.frombuffer(frame, np.uint64) for frame in got]))
         return [self._combine(i, None if i.sender == self.rank else next(theirs)) for i in items]
 
     def _packed(self, item: Item) -> Array:
@@ -243,18 +247,19 @@ class Party:
         whole: Array = self.backend.xp.ascontiguousarray(data)
         return whole
 
-    def _transfer(self, tag: str, frames: Sequence[Any], sizes: Sequence[int]) -> Sequence[Any]:
+    def _transfer(
+        self, tag: str, frames: Sequence[Any], sizes: Sequence[int], ready: Callable[[int], None]
+    ) -> Sequence[Any]:
         if frames and sizes:
-            return self.channel.exchange(tag, frames, sizes)
+            return self.channel.exchange(tag, frames, sizes, ready)
         if frames:
-            self.channel.send(tag, frames)
+            self.channel.send(tag, frames, ready=ready)
             return ()
         return self.channel.recv(tag, sizes)
 
-    def _combine(self, item: Item, theirs: Any | None) -> Array:
-        if theirs is None:  # we told the other party; we know the value ourselves
+    def _combine(self, item: Item, packed: Array | None) -> Array:
+        if packed is None:  # we told the other party; we know the value ourselves
             return item.data
-        packed = self.backend.asarray(np.frombuffer(theirs, np.uint64))
         if item.sender is None and item.mask is not None:
             return self.backend.unpack_sum(packed, item.bits, self._whole(item.data), item.mask)
         if item.sender is None and not item.xor and item.field is None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -88,6 +88,14 @@ class Session:
     peer_key: str | None = None
 
 
+#: Called before frames are read: returns when so many bytes of them, from the first one on, are there.
+Ready = Callable[[int], None]
+
+
+def all_ready(count: int) -> None:
+    """Of frames that are there."""
+
+
 class Channel(ABC):
     """One end of a session. `local` and `peer` are role names such as "client", "server", "dealer"."""
 
@@ -112,13 +120,16 @@ class Channel(ABC):
     def traffic(self) -> Traffic:
         return self._session.traffic
 
-    def send(self, tag: str, frames: Sequence[Buffer], *, round: bool = True) -> None:
+    def send(
+        self, tag: str, frames: Sequence[Buffer], *, round: bool = True, ready: Ready = all_ready
+    ) -> None:
         """Sends one message. The frames are lent to the channel until the next `flush` or `exchange`.
 
-        round: False if this message is part of a stream that nobody waits for, so it costs no latency.
+        ready: for frames that are still being filled. round: False if this message is part of a stream that
+        nobody waits for, so it costs no latency.
         Raises PeerGone, RemoteError, Timeout, FrameTooLarge; ValueError for a bad tag or frame.
         """
-        self._post(tag, frames)
+        self._post(tag, frames, ready)
         if round:
             self.traffic.count_round()
 
@@ -162,12 +173,14 @@ class Channel(ABC):
             self.traffic.count_round()
         return frames
 
-    def exchange(self, tag: str, frames: Sequence[Buffer], sizes: Sequence[int]) -> list[memoryview]:
+    def exchange(
+        self, tag: str, frames: Sequence[Buffer], sizes: Sequence[int], ready: Ready = all_ready
+    ) -> list[memoryview]:
         """Sends one message and receives one under the same tag: one round. Raises as `send` and `recv`.
 
         Both sides may send any amount at once. The frames are the caller's again on return.
         """
-        self._post(tag, frames)
+        self._post(tag, frames, ready)
         received = self.recv(tag, sizes)
         self.flush()
         return received
@@ -220,6 +233,11 @@ class Channel(ABC):
     def _send(self, header: Header, frames: Sequence[memoryview]) -> None:
         """Hands one message to the transport. Raises PeerGone or Timeout."""
 
+    def _send_when_ready(self, header: Header, frames: Sequence[memoryview], ready: Ready) -> None:
+        """The same for frames that are still being filled. A transport that sends parts need not wait for all."""
+        ready(header.payload_bytes)
+        self._send(header, frames)
+
     @abstractmethod
     def _recv_header(self, wait: Wait) -> Header:
         """Header of the next message. Raises PeerGone, Timeout, ProtocolError or FrameTooLarge."""
@@ -263,14 +281,14 @@ class Channel(ABC):
                 f"{here.name!r}; call hand_over() in the first one before the other takes it"
             )
 
-    def _post(self, tag: str, frames: Sequence[Buffer]) -> None:
+    def _post(self, tag: str, frames: Sequence[Buffer], ready: Ready) -> None:
         """Sends and counts one DATA message."""
         views = [frame.as_bytes(f) for f in frames]
         session = self._session
         header = Header(Kind.DATA, session.next_sent, tag, tuple(view.nbytes for view in views))
         frame.check(header, session.limits)
         with self._at_work:
-            self._send(header, views)
+            self._send_when_ready(header, views, ready)
         session.next_sent += 1
         self._count(Direction.SENT, header)
 

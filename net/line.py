@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from net import frame
-from net.channel import Channel, Session, Wait
+from net.channel import Channel, Ready, Session, Wait, all_ready
 from net.errors import PeerGone
 from net.frame import Assembler, Group, Header, Kind, Limits, is_urgent, urgent
 from net.settings import ZmqSettings
@@ -65,7 +65,14 @@ class LineChannel(Channel):
             self._line.wait(0)  # so as not to speak to somebody who is gone
             self._until(partial(self._line.put, urgent(header, frames)), self._parting_wait)
             return
-        for group in frame.cut([memoryview(frame.encode(header)), *frames]):
+        self._send_when_ready(header, frames, all_ready)
+
+    def _send_when_ready(self, header: Header, frames: Sequence[memoryview], ready: Ready) -> None:
+        encoded = memoryview(frame.encode(header))
+        count = -encoded.nbytes
+        for group in frame.cut([encoded, *frames]):
+            count += sum(part.nbytes for part in group)
+            ready(count)
             if not self._line.put(group):
                 self._until(partial(self._line.put, group), self._send_wait)
 

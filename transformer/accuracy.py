@@ -272,9 +272,11 @@ class _Errors:
 def _private(question: Question, profile: ProfileName, emulated: dict[int, Real]) -> Sample:
     """The first texts between real processes, each text a query's row, beside their emulation."""
     texts = list(question.texts)[: question.private]
-    result: Result = run_demo(
-        question.model, texts, question.task, question.backend, question.trust, "private", profile=profile
-    )
+    settings = {
+        "model": question.model, "task": question.task, "backend": question.backend, "trust": question.trust,
+        "profile": profile,
+    }  # fmt: skip
+    result: Result = run_demo(settings, texts, None, True)
     report, main = result.answer.report, result.main
     differences = [_difference(row, emulated[k], result.tokens.keep[k]) for k, row in enumerate(main)]
     equal = result.argmax_equal()

@@ -85,6 +85,8 @@ def demo(
     text: Texts = None,
     task: TaskName = None,
     backend: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "cpu",
+    device: Device = None,
+    gpu_memory_limit_mb: GpuMemory = None,
     trust: Trust = None,
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     products: Products = None,
@@ -96,12 +98,13 @@ def demo(
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run client and server on this machine, on real text, and compare with the clear-text model."""
+    """Run client and server on this machine, on real text, and compare with the clear-text model.
+
+    --device and --gpu-memory-limit are for each of the programs: they share one GPU.
+    """
     from transformer.demo import run_demo
 
-    result = run_demo(
-        model, text, task, backend, trust, weights, products, linear, engine, network, profile, pad_to, quiet
-    )
+    result = run_demo(locals(), text, pad_to, quiet)
     result.show(Console(markup=False))
     if json_file is not None:
         result.write(json_file)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gpu_ss.backend import get_backend
 from gpu_ss.backend.native import share_cores
@@ -28,35 +29,20 @@ RUN_TIMEOUT_S = 3600.0
 
 
 def run_demo(
-    model: str | None,
-    texts: Sequence[str] | None,
-    task: str | None,
-    backend: str,
-    trust: str | None,
-    weights: str,
-    products: str | None = None,
-    linear: str | None = None,
-    engine: str | None = None,
-    network: str | None = None,
-    profile: str | None = None,
-    pad_to: int | None = None,
-    quiet: bool = True,
+    given: Mapping[str, Any], texts: Sequence[str] | None, pad_to: int | None, quiet: bool
 ) -> Result:
-    """Launch server and dealer, be the client, and compare with the clear-text model."""
+    """Launch server and dealer, be the client, and compare with the clear-text model.
+
+    `given`: settings by name; None, or no such setting: the default.
+    """
     check_texts(texts or TEXTS)
-    folder = str(hf.find_model(model).path)
-    chosen = {
-        "model": folder,
-        "task": task,
-        "backend": backend,
-        "trust": trust or usual_trust(backend, products),
-        "weights": weights,
-        "products": products,
-        "linear": linear,
-        "engine": engine,
-        "network": network,
-        "profile": profile,
-    }
+    chosen = {name: value for name, value in given.items() if name in Settings.model_fields}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    chosen["model"] = str(hf.find_model(chosen.get("model")).path)
+    computing = load_settings(None, _machine(chosen))
+    computing.apply_limits()
+    if "trust" not in chosen:
+        chosen["trust"] = usual_trust(computing.backend_name, chosen.get("products"))
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
         keys = Path(scratch) / "keys"
@@ -78,30 +64,36 @@ def usual_trust(backend: str, products: str | None) -> TrustMode:
     return "dealer"
 
 
-def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
-    common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
-    argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
-    for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "network", "profile"):
-        argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
+def _machine(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that any party takes, a dealer too."""
+    names = ("keys", "backend", "device", "gpu_memory_limit_mb")
+    return {name: chosen[name] for name in names if name in chosen}
+
+
+def _run(chosen: dict[str, Any], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     dealt = chosen["trust"] == "dealer"
     if not dealt:
         share_cores(2)
-    dealer_argv = [*_command("dealer"), *common, "--dealer", "tcp://127.0.0.1:*"]
+    dealer_argv = [*_command("dealer", _machine(chosen)), "--dealer", "tcp://127.0.0.1:*"]
     first = [Program("dealer", dealer_argv)] if dealt else []
     with launch(first, timeout_s=RUN_TIMEOUT_S) as running:
         found = dict(chosen)
         if dealt:
             found["dealer"] = running.wait_ready("dealer", START_TIMEOUT_S)["address"]
-            argv += ["--dealer", str(found["dealer"])]
-        running.start(Program("server", argv))
+        server_argv = [*_command("serve", found), "--server", "tcp://127.0.0.1:*"]
+        running.start(Program("server", server_argv))
         found["server"] = running.wait_ready("server", START_TIMEOUT_S)["address"]
-        settings: Settings = load_settings(None, found)
         try:
-            return run_query(settings, texts, True, pad_to, quiet)
+            return run_query(load_settings(None, found), texts, True, pad_to, quiet)
         except PeerGone:
             running.wait()  # raises with the last words of the party that failed first
             raise
 
 
-def _command(name: str) -> list[str]:
-    return [sys.executable, "-m", "transformer.cli", name]
+def _command(name: str, chosen: Mapping[str, Any]) -> list[str]:
+    """A party's command line, with these settings."""
+    argv = [sys.executable, "-m", "transformer.cli", name, "--once"]
+    for setting, value in chosen.items():
+        option = setting.removesuffix("_mb").replace("_", "-")
+        argv += [f"--{option}", str(value)]
+    return argv

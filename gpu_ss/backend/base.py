@@ -11,7 +11,7 @@ Every operation is exact, and gives the same words on every backend: `reference`
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,13 +45,21 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     def asarray(self, host: np.ndarray[Any, Any]) -> Array:
         """A host array as a C-contiguous array of this backend; may share memory on the CPU."""
 
+    def asarrays(self, hosts: Sequence[np.ndarray[Any, Any]]) -> list[Array]:
+        """Several flat host arrays of words, in as few moves as pay."""
+        return [self.asarray(host) for host in hosts]
+
     @abstractmethod
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """An array of this backend as a host array; may share memory on the CPU."""
 
-    def to_hosts(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
-        """Several arrays on the host, with one wait for all of them."""
-        return [self.to_host(array) for array in arrays]
+    def to_hosts(self, arrays: Sequence[Array]) -> tuple[list[np.ndarray[Any, Any]], Callable[[int], None]]:
+        """Several flat arrays on the host, on their way there: the function waits until that many bytes have come.
+
+        They come in order, from the first array on. Nothing may be read before it has been waited for, and both the
+        arrays and what is on the host must be kept until all of it has come.
+        """
+        return [self.to_host(array) for array in arrays], lambda count: None
 
     @abstractmethod
     def empty(self, shape: int | tuple[int, ...]) -> Array:
@@ -60,6 +68,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     @abstractmethod
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
         """Zero words of that shape."""
+
+    def table(self, numbers: tuple[int, ...]) -> Array:
+        """Some public integers modulo 2^64 as an array [n], kept: not to be changed."""
+        return self.asarray(np.array([number % (1 << WORD) for number in numbers], np.uint64))
 
     def out_of_memory(self, error: Exception) -> OutOfMemory | None:
         """What to tell people if `error` says that memory is used up; None if it says something else."""
@@ -92,6 +104,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
         """
 
     @abstractmethod
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        """The first `groups` groups of 128 words of each nonce's `keystream`, one after the other: [128 sum]."""
+
+    @abstractmethod
     def pack(self, x: Array, bits: int) -> Array:
         """The low `bits` bits of n = x.size elements without gaps: [ceil(n*bits/64)] words.
 
@@ -109,6 +125,13 @@ class Backend(Operations, Fields, Lattice, Oblivious):
 
         Bit i of element e is bit e % 64 of planes[i, e // 64]; bits after the last element are zero. One word
         operation on planes then works on one bit of 64 elements.
+        """
+
+    @abstractmethod
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        """to_planes(x - t, bits) for each threshold t, side by side: [bits, T * ceil(n/64)].
+
+        Bits after the last element of each t are zero.
         """
 
     @abstractmethod

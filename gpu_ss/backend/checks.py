@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpu_ss.ring import WORD, word_count
 
 KEY_BYTES = 32
@@ -28,6 +30,15 @@ def keystream_groups(key: bytes, nonce: int, first_block: int, n_words: int) -> 
     if first_block % GROUP_BLOCKS or not 0 <= first_block <= (1 << 64) - GROUP_BLOCKS * groups:
         raise ValueError(f"first_block must be a multiple of {GROUP_BLOCKS} and leave room for the stream")
     return groups
+
+
+def streams(nonces: Sequence[int], groups: Sequence[int]) -> int:
+    """Groups of all of these streams."""
+    if len(nonces) != len(groups) or not all(0 <= nonce < 1 << 64 for nonce in nonces):
+        raise ValueError("every stream has a nonce, an unsigned 64-bit number, and a number of groups")
+    if any(count < 0 for count in groups):
+        raise ValueError("a stream cannot have fewer groups than none")
+    return sum(groups)
 
 
 def unpacked(words: int, bits: int, n: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -22,6 +23,8 @@ NVRTC_OPTIONS = ("--std=c++17",)
 _BLOCKS_PER_MULTIPROCESSOR = 32  # items beyond a full device go to the same threads (grid-stride loops)
 # CuPy passes scalars by their NumPy type, whatever the kernel takes.
 _SCALARS = {"u": np.uint64, "i": np.int64}
+_SMALL_BYTES = 1 << 16  # of a host array
+_PART_WORDS = 1 << 17  # of what is copied to the host: 1 MiB, as messages are cut
 _SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
 _SIGNS_OF_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 _ALL_KERNELS = KERNELS | CUDA_KERNELS
@@ -93,18 +96,56 @@ class CudaBackend(KernelBackend):
         with self.current():
             return self.xp.asarray(host, order="C")
 
+    def asarrays(self, hosts: Sequence[np.ndarray[Any, Any]]) -> list[Array]:
+        # A move takes longer to ask for than to make, up to some size.
+        small = [host for host in hosts if host.nbytes < _SMALL_BYTES]
+        if len(small) < 2:
+            return super().asarrays(hosts)
+        together, start, arrays = self.asarray(np.concatenate(small)), 0, []
+        for host in hosts:
+            if host.nbytes < _SMALL_BYTES:
+                arrays.append(together[start : start + host.size])
+                start += host.size
+            else:
+                arrays.append(self.asarray(host))
+        return arrays
+
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         host: np.ndarray[Any, Any] = self.xp.asnumpy(array)
         return host
 
-    def to_hosts(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
-        # Into page-locked memory, which CuPy keeps for the next time, the device copies by itself.
+    def to_hosts(self, arrays: Sequence[Array]) -> tuple[list[np.ndarray[Any, Any]], Callable[[int], None]]:
+        # Into page-locked memory, which CuPy keeps for the next time, the device copies by itself: while one part
+        # is encrypted and sent, the next ones come.
+        marks: deque[tuple[int, Any]] = deque()
         with self.current():
             hosts = [self._page_locked(array) for array in arrays]
+            asked = marked = 0
             for array, host in zip(arrays, hosts, strict=True):
-                array.get(out=host, blocking=False)
-            self.xp.cuda.get_current_stream().synchronize()
-        return hosts
+                for start in range(0, array.size, _PART_WORDS):
+                    part = slice(start, start + _PART_WORDS)
+                    array[part].get(out=host[part], blocking=False)
+                    asked += host[part].nbytes
+                    if asked - marked >= 8 * _PART_WORDS:
+                        marks.append((asked, self._mark()))
+                        marked = asked
+            if asked > marked:
+                marks.append((asked, self._mark()))
+        arrived = 0
+
+        def wait(count: int) -> None:
+            nonlocal arrived
+            while arrived < count:
+                arrived, event = marks.popleft()
+                event.synchronize()
+
+        return hosts, wait
+
+    def _mark(self) -> Any:
+        """An event after all that the device was asked for so far."""
+        event = self.xp.cuda.Event(disable_timing=True)
+        event.record()
+        return event
 
     def _page_locked(self, array: Array) -> np.ndarray[Any, Any]:
         """Room on the host for an array."""
@@ -180,6 +221,11 @@ class CudaBackend(KernelBackend):
                 function.max_dynamic_shared_size_bytes = shared
             self._functions[kernel] = function
         return self._functions[kernel]
+
+    def made_of(self, kernel: str) -> dict[str, int]:
+        """What the compiler made of a kernel: registers, bytes of local memory, and more, as CUDA names them."""
+        with self.current():
+            return dict(self._function(kernel).attributes)
 
     def _product(self, task: product.Operands, bits: int, forms: product.Forms | None) -> Array:
         return self.products.compute(task, bits, forms)

@@ -7,6 +7,8 @@ test.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gpu_ss.backend import checks, product
@@ -35,6 +37,17 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
             )
         return out
 
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        checks.keystream_groups(key, 0, 0, 0)
+        total = checks.streams(nonces, groups)
+        out = self.empty(total * checks.GROUP_WORDS)
+        if total:
+            starts = np.cumsum([0, *groups[:-1]], dtype=np.uint64)
+            streams = self.asarray(np.stack([np.array(nonces, np.uint64), starts], axis=1))
+            key_words = np.frombuffer(key, _KEY_WORDS).tolist()
+            self._launch("keystreams", total * checks.GROUP_BLOCKS, out, streams, *key_words, len(groups))
+        return out
+
     def pack(self, x: Array, bits: int) -> Array:
         self._check_operands(x=x)
         n = word_count(x.size, checks.width(bits))
@@ -61,6 +74,15 @@ class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKerne
         out = self.empty((checks.width(bits), width))
         if width:
             self._launch("to_planes", width, x, out, bits, x.size)
+        return out
+
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        self._check_operands(x=x)
+        width, terms = word_count(x.size, 1), len(thresholds)
+        out = self.empty((checks.width(bits), terms * width))
+        if out.size:
+            table = self.table(tuple(thresholds))
+            self._launch("difference_planes", terms * width, x, table, out, bits, x.size, terms)
         return out
 
     def from_planes(self, planes: Array, n: int) -> Array:

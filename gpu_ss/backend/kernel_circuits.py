@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class CircuitKernels(Launcher):
         out = self.empty((rows, words))
         if words:
             digits = len(widths) + 1
-            self._launch("digit_monomials", digits * words, planes, self._table(table), out, digits)
+            self._launch("digit_monomials", digits * words, planes, self.table(table), out, digits)
         return out
 
     def plane_products(self, planes: Array, subsets: Sequence[int]) -> Array:
@@ -36,7 +36,7 @@ class CircuitKernels(Launcher):
             raise ValueError(f"not all of {tuple(subsets)} are sets of some of {len(planes)} planes")
         out = self.empty((len(subsets), words))
         if out.size:
-            self._launch("plane_products", out.size, planes, self._table(tuple(subsets)), out, len(subsets))
+            self._launch("plane_products", out.size, planes, self.table(tuple(subsets)), out, len(subsets))
         return out
 
     def digit_compare(self, c: Array, basis: Array, widths: Sequence[int], lead: np.uint64) -> Array:
@@ -48,7 +48,7 @@ class CircuitKernels(Launcher):
             raise ValueError(f"numbers of {own} words cannot be compared with some of {words} words")
         out = self.empty((2 * digits - 1, own))
         if own:
-            arrays = (c, basis, self._table(table), out)
+            arrays = (c, basis, self.table(table), out)
             self._launch("digit_compare", digits * own, *arrays, words, digits, int(lead))
         return out
 
@@ -75,18 +75,6 @@ class CircuitKernels(Launcher):
         if words:
             self._launch("all_of", words, opened, basis, out, planes, int(lead))
         return out
-
-    @cached_property
-    def _tables(self) -> dict[tuple[int, ...], Array]:
-        return {}
-
-    def _table(self, numbers: tuple[int, ...]) -> Array:
-        """Small public numbers as an array of this backend, moved there once."""
-        if numbers not in self._tables:
-            table = self.asarray(np.array(numbers, np.uint64))
-            self.synchronize()  # other threads may use it on other streams
-            self._tables[numbers] = table
-        return self._tables[numbers]
 
 
 @lru_cache(maxsize=256)

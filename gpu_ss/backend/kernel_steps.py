@@ -79,27 +79,37 @@ class StepKernels(Launcher):
         return out
 
     def piecewise(
-        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: np.uint64
+        self,
+        x: Array,
+        bits: Array,
+        powers: Array,
+        products: Array,
+        coefficients: Array,
+        lead: np.uint64,
+        top: int | None = None,
     ) -> Array:
         self._check_operands(x=x, bits=bits, powers=powers, products=products, coefficients=coefficients)
-        dimensions = (coefficients.ndim, powers.ndim, products.ndim)
+        dimensions, more = (coefficients.ndim, powers.ndim, products.ndim), () if top is None else (2,)
         _require(
-            dimensions == (2, 2, 3), f"coefficients, powers, products cannot have {dimensions} dimensions"
+            dimensions == (2, 2 + len(more), 3 + len(more)),
+            f"coefficients, powers, products cannot have {dimensions} dimensions",
         )
-        n, (terms, size), most, stride = x.size, coefficients.shape, powers.shape[0], products.shape[1]
+        _require(top is None or 0 <= top < WORD, f"words have no bit {top}")
+        n, (terms, size), most, stride = x.size, coefficients.shape, powers.shape[-2], products.shape[-2]
         degree = size - 1
         _require(1 <= degree <= _MAX_DEGREE, f"the degree must be 1 to {_MAX_DEGREE}, not {degree}")
         _require(most >= degree and stride > degree, f"degree {degree} needs that many powers and products")
         _check_shapes(
             x=(x, (n,)),
             bits=(bits, (terms, word_count(n, 1))),
-            powers=(powers, (most, n)),
-            products=(products, (terms, stride, n)),
+            powers=(powers, (*more, most, n)),
+            products=(products, (*more, terms, stride, n)),
         )
         out = self.empty(n)
         if n:
             arrays = (x, bits, powers, products, coefficients, out)
-            self._launch("piecewise", n, *arrays, terms, degree, stride, int(lead))
+            sizes = (terms, degree, most, stride, -1 if top is None else top)
+            self._launch("piecewise", n, *arrays, *sizes, int(lead))
         return out
 
     def bit_products(self, r: Array, rho: Array, degree: int) -> Array:

@@ -144,6 +144,9 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
         return NullArray((n_words,))
 
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        return NullArray((128 * sum(groups),))
+
     def pack(self, x: Array, bits: int) -> Array:
         return NullArray((word_count(x.size, bits),))
 
@@ -152,6 +155,9 @@ class NullBackend(NoLattice, NoOblivious, Backend):
 
     def to_planes(self, x: Array, bits: int) -> Array:
         return NullArray((bits, word_count(x.size, 1)))
+
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        return NullArray((bits, len(thresholds) * word_count(x.size, 1)))
 
     def from_planes(self, planes: Array, n: int) -> Array:
         return NullArray((n,))
@@ -188,7 +194,14 @@ class NullBackend(NoLattice, NoOblivious, Backend):
         return NullArray((1, opened.shape[1]))
 
     def piecewise(
-        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: Any
+        self,
+        x: Array,
+        bits: Array,
+        powers: Array,
+        products: Array,
+        coefficients: Array,
+        lead: Any,
+        top: int | None = None,
     ) -> Array:
         return NullArray(x.shape)
 

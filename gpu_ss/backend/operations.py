@@ -96,13 +96,23 @@ class Operations(ABC):
 
     @abstractmethod
     def piecewise(
-        self, x: Array, bits: Array, powers: Array, products: Array, coefficients: Array, lead: np.uint64
+        self,
+        x: Array,
+        bits: Array,
+        powers: Array,
+        products: Array,
+        coefficients: Array,
+        lead: np.uint64,
+        top: int | None = None,
     ) -> Array:
         """Share of sum_k b_k D_k(v), for v = x - r and polynomials D_k with public coefficients: [n].
 
         x [n]: opened v + r. bits [T, W]: opened masked selection bits d_k = b_k ^ rho_k. powers [P, n]: shares of
         r, r^2, ... products [T, Q, n]: shares of rho_k r^j, j = 0 .. coefficients [T, degree + 1]: D_k =
         sum_i coefficients[k, i] v^i; P >= degree, Q >= degree + 1, 1 <= degree <= 4.
+
+        With `top` there are two r, whose powers [2, P, n] and products [2, T, Q, n] are stacked; which one is meant
+        says bit `top` of x: the second where it is 0.
 
         D_k(x - r) = sum_j e_kj(x) r^j with e_kj = (-1)^j D_k^(j)(x) / j!, an integer polynomial in x; and
         b_k r^j = d_k r^j + (1 - 2 d_k) rho_k r^j.

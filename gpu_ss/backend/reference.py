@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,6 +40,12 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
         grouped = output_words(state).reshape(8, groups, checks.GROUP_BLOCKS).transpose(1, 0, 2)
         return grouped.reshape(-1)[:n_words].copy()
 
+    def keystreams(self, key: bytes, nonces: Sequence[int], groups: Sequence[int]) -> Array:
+        checks.keystream_groups(key, 0, 0, 0)
+        checks.streams(nonces, groups)
+        parts = [self.keystream(key, nonce, 0, 128 * g) for nonce, g in zip(nonces, groups, strict=True)]
+        return np.concatenate([np.empty(0, np.uint64), *parts])
+
     def pack(self, x: Array, bits: int) -> Array:
         self._check_operands(x=x)
         checks.width(bits)
@@ -74,6 +81,11 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
             bit = (elements >> np.uint64(i) & np.uint64(1)).astype(np.uint8)
             planes[i] = np.packbits(bit, bitorder="little").view(np.uint64)
         return planes
+
+    def difference_planes(self, x: Array, thresholds: Sequence[int], bits: int) -> Array:
+        self._check_operands(x=x)
+        differences = [self.to_planes(x - np.uint64(t % (1 << WORD)), bits) for t in thresholds]
+        return np.concatenate([np.empty((checks.width(bits), 0), np.uint64), *differences], axis=1)
 
     def from_planes(self, planes: Array, n: int) -> Array:
         self._check_operands(planes=planes)

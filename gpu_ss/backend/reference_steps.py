@@ -36,7 +36,13 @@ def unwrap(x: Words, base: Words, sign: Words, product: Words, bits: int, shift:
 
 
 def piecewise(
-    x: Words, bits: Words, powers: Words, products: Words, coefficients: Words, lead: np.uint64
+    x: Words,
+    bits: Words,
+    powers: Words,
+    products: Words,
+    coefficients: Words,
+    lead: np.uint64,
+    top: int | None = None,
 ) -> Words:
     """Share of sum_k b_k D_k(v), for v = x - r and polynomials D_k with public coefficients.
 
@@ -45,8 +51,11 @@ def piecewise(
     D_k = sum_i coefficients[k, i] v^i, i = 0 ..
 
     D_k(x - r) = sum_j e_kj(x) r^j with e_kj = (-1)^j D_k^(j)(x) / j!, an integer polynomial in x; and
-    b_k r^j = d_k r^j + (1 - 2 d_k) rho_k r^j.
+    b_k r^j = d_k r^j + (1 - 2 d_k) rho_k r^j. With `top`: the second of two r where that bit of x is 0.
     """
+    if top is not None:
+        second = x >> np.uint64(top) & np.uint64(1) == 0
+        powers, products = (np.where(second, two[1], two[0]) for two in (powers, products))
     terms, size = coefficients.shape
     degree = size - 1
     total = np.zeros_like(x)

@@ -24,9 +24,11 @@ class Kernel:
 
 KERNELS = {
     "keystream": Kernel("keystream.cu", "puuuuuuii"),
+    "keystreams": Kernel("keystream.cu", "ppuuuuii"),
     "pack": Kernel("pack.cu", "ppiii"),
     "unpack": Kernel("pack.cu", "ppii"),
     "to_planes": Kernel("planes.cu", "ppiii", block=64),
+    "difference_planes": Kernel("planes.cu", "pppiiii", block=64),
     "from_planes": Kernel("planes.cu", "ppiii", block=64),
     "matmul": Kernel("matmul.cu", "pppiiiiiii", block=64),
     "beaver_combine": Kernel("ring.cu", "ppppppui"),
@@ -66,7 +68,7 @@ KERNELS = {
     "row_squares": Kernel("steps.cu", "pppuii"),
     "row_sums": Kernel("steps.cu", "ppi", block=64),
     "row_scale": Kernel("steps.cu", "ppppppuii"),
-    "piecewise": Kernel("choose.cu", "ppppppiiiui"),
+    "piecewise": Kernel("choose.cu", "ppppppiiiiiui"),
     "exp_lookup": Kernel("choose.cu", "ppppiiiui"),
     "exp_finish": Kernel("choose.cu", "ppppii"),
     "table_sums": Kernel("choose.cu", "ppppii"),

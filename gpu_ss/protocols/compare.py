@@ -193,9 +193,10 @@ def at_least(
     masked by a uniform bit.
     """
     view = number.view
-    shifted = [number.words - Ring(64).constant(t) for t in thresholds]
-    borrow, public, top_of_mask = yield from _borrows(party, view, shifted, shape)
-    top = (public ^ ~np.uint64(0)) & party.lead  # NOT the sign, the public part
+    public = party.backend.difference_planes(number.words, thresholds, view.bits)
+    shape = shape or shape_for(view.bits, len(thresholds), economy=party.economy)
+    borrow, top_of_mask = yield from _borrows(party, view, public, shape)
+    top = (public[-1] ^ ~np.uint64(0)) & party.lead  # NOT the sign, the public part
     bits = (borrow ^ top).reshape(len(thresholds), words_of(view.n)) ^ top_of_mask
     return BShare(bits, (view.n,))
 
@@ -209,22 +210,19 @@ def coins(party: Party, view: MaskView, limits: Sequence[Array]) -> Steps[BShare
     r is uniform and known to neither party, so for one c this is a coin that falls 1 for (2^(bits-1) - 1 - c) of
     2^(bits-1) values; coins of one element share r. Opened: what `at_least` opens, without any opening of r.
     """
-    words = [party.backend.asarray(c) for c in limits]
-    borrow, _, _ = yield from _borrows(party, view, words, None)
+    planes = [party.backend.to_planes(party.backend.asarray(c), view.bits) for c in limits]
+    public = party.backend.xp.concatenate(planes, axis=1)
+    borrow, _ = yield from _borrows(
+        party, view, public, shape_for(view.bits, len(limits), economy=party.economy)
+    )
     return BShare(borrow.reshape(len(limits), words_of(view.n)), (view.n,))
 
 
-def _borrows(
-    party: Party, view: MaskView, numbers: Sequence[Array], shape: TreeShape | None
-) -> Steps[tuple[Array, Array, Array]]:
-    """[low bits of c < low bits of r] for each array c: a plane [1, V]; and the top bits of c and of r."""
-    shape = shape or shape_for(view.bits, len(numbers), economy=party.economy)
-    backend = party.backend
+def _borrows(party: Party, view: MaskView, public: Array, shape: TreeShape) -> Steps[tuple[Array, Array]]:
+    """[low bits of c < low bits of r] for public numbers c, as planes: a plane [1, V]; and the top bits of r."""
     basis = party.provider.take(DigitMonomials(view, shape.digits)).only
-    planes = [backend.to_planes(c, view.bits) for c in numbers]
-    public = planes[0] if len(planes) == 1 else backend.xp.concatenate(planes, axis=1)
     borrow = yield from _tree(party, public, basis, shape)
-    return borrow, public[-1], basis[-1:]
+    return borrow, basis[-1:]
 
 
 def _tree(party: Party, public: Array, basis: Array, shape: TreeShape) -> Steps[Array]:

@@ -112,11 +112,9 @@ class Chooser:
         used = self._variables[: len(values)]
         for (variable, powers, products), words, rows in zip(used, values, polynomials, strict=True):
             public = words.reshape(-1)
-            if variable.lift:
-                above = public >> np.uint64(variable.view.bits - 1) == 0
-                powers, products = (party.backend.xp.where(above, a[1], a[0]) for a in (powers, products))
-            coefficients = party.backend.asarray(_words(rows))
-            part = party.backend.piecewise(public, d, powers, products, coefficients, party.lead)
+            top = variable.view.bits - 1 if variable.lift else None
+            coefficients = _table(party, rows)
+            part = party.backend.piecewise(public, d, powers, products, coefficients, party.lead, top)
             total = part if total is None else total + part
         return total
 
@@ -152,7 +150,8 @@ def _weights(count: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return np.uint64(1) << np.arange(count, dtype=np.uint64)
 
 
-def _words(rows: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Integers modulo 2^64 as a rectangular array of words (short rows are filled with zeros)."""
+def _table(party: Party, rows: Sequence[Sequence[int]]) -> Array:
+    """Integers as a rectangular array of words (short rows are filled with zeros)."""
     width = max(len(row) for row in rows)
-    return np.array([[*(c % 2**64 for c in row), *[0] * (width - len(row))] for row in rows], np.uint64)
+    numbers = tuple(c for row in rows for c in (*row, *[0] * (width - len(row))))
+    return party.backend.table(numbers).reshape(len(rows), width)

@@ -23,7 +23,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.backend.fields import check_prime
 from gpu_ss.errors import CorrelationError
 from gpu_ss.field import field_of
-from gpu_ss.prg import Stream
+from gpu_ss.prg import GROUP_WORDS, Stream
 from gpu_ss.ring import WORD, Array, word_count
 
 MAX_ELEMENTS = 1 << 33  # refuses absurd requests before anything is allocated
@@ -197,9 +197,64 @@ def expand_share(
     stream = Stream(backend, key, number)
     arrays: list[Array | None] = []
     for out in spec.outputs():
-        mine = (out.owner is None or out.owner == rank) and (rank == 0 or out.random)
-        arrays.append(_expanded(stream, out, backend) if mine else None)
+        arrays.append(_expanded(stream, out, backend) if is_expanded(rank, out) else None)
     return arrays
+
+
+class Shares:
+    """What one party expands from its seed: small ones of a plan all at once and ahead, the others when taken.
+
+    A layer takes hundreds of small correlations, and asking a GPU for one takes longer than expanding it.
+    """
+
+    SMALL_WORDS = 1 << 14
+    MOST_WORDS = 1 << 24  # 128 MiB of them
+
+    def __init__(self, rank: int, backend: Backend, key: bytes) -> None:
+        self._rank = rank
+        self._backend = backend
+        self._key = key
+        self._ready: dict[int, tuple[Correlation, list[Array | None]]] = {}
+
+    def __repr__(self) -> str:
+        return f"Shares(ready={len(self._ready)}, key=<hidden>)"
+
+    def ahead(self, first: int, specs: Sequence[Correlation]) -> None:
+        """Expand the small ones of correlations that are numbered from `first` on."""
+        chosen: list[tuple[int, Correlation, int]] = []
+        room = self.MOST_WORDS
+        for number, spec in enumerate(specs, first):
+            mine = [out for out in spec.outputs() if self._is_mine(out)]
+            groups = sum(-(-out.size // GROUP_WORDS) for out in mine)
+            if 0 < groups * GROUP_WORDS <= min(self.SMALL_WORDS, room) and not any(out.prime for out in mine):
+                chosen.append((number, spec, groups))
+                room -= groups * GROUP_WORDS
+        words = self._backend.keystreams(self._key, [c[0] for c in chosen], [c[2] for c in chosen])
+        start = 0
+        for number, spec, groups in chosen:
+            self._ready[number] = spec, self._cut(words[start : start + groups * GROUP_WORDS], spec)
+            start += groups * GROUP_WORDS
+
+    def take(self, number: int, spec: Correlation) -> list[Array | None]:
+        """As `expand_share`."""
+        planned, arrays = self._ready.pop(number, (None, []))
+        return arrays if planned == spec else expand_share(self._rank, spec, number, self._backend, self._key)
+
+    def _is_mine(self, out: Out) -> bool:
+        return is_expanded(self._rank, out)
+
+    def _cut(self, words: Array, spec: Correlation) -> list[Array | None]:
+        """A stream's words as the arrays of its correlation."""
+        arrays: list[Array | None] = []
+        for out in spec.outputs():
+            arrays.append(words[: out.size].reshape(out.shape) if self._is_mine(out) else None)
+            words = words[-(-out.size // GROUP_WORDS) * GROUP_WORDS :] if self._is_mine(out) else words
+        return arrays
+
+
+def is_expanded(rank: int, out: Out) -> bool:
+    """Whether this party has an array from its own seed."""
+    return (out.owner is None or out.owner == rank) and (rank == 0 or out.random)
 
 
 def _expanded(stream: Stream, out: Out, backend: Backend) -> Array:

@@ -24,7 +24,7 @@ from gpu_ss.backend.product import Factor
 from gpu_ss.errors import CorrelationError
 from gpu_ss.prg import KEY_BYTES, fresh_key
 from gpu_ss.provider.base import Progress, Provider
-from gpu_ss.provider.correlation import Correlation, check_planned, expand_share
+from gpu_ss.provider.correlation import Correlation, Shares, check_planned, expand_share
 from gpu_ss.provider.dealing import DealingEngine
 from gpu_ss.provider.specs.arithmetic import MatmulProduct
 from gpu_ss.provider.wire import decode_specs, encode_specs
@@ -54,6 +54,7 @@ class ClientProvider(Provider):
         super().__init__()
         self._backend = backend
         self._key = key
+        self._shares = Shares(0, backend, key)
         self._statics: dict[int, Array | Factor] = {}
         self._ready: dict[int, Array] = {}
 
@@ -72,6 +73,7 @@ class ClientProvider(Provider):
     def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """Work out A E + c for the products of the next correlations with weights that are open here."""
         first, jobs = self.taken, []
+        self._shares.ahead(first, specs)
         for k, spec in enumerate(specs):
             if isinstance(spec, MatmulProduct) and spec.b in self._statics:
                 jobs.append((first + k, spec))
@@ -85,7 +87,7 @@ class ClientProvider(Provider):
                 progress(done, len(jobs))
 
     def _expand(self, number: int, spec: Correlation) -> Sequence[Array | None]:
-        return expand_share(0, spec, number, self._backend, self._key)
+        return self._shares.take(number, spec)
 
 
 class StreamProvider(Provider):
@@ -99,6 +101,7 @@ class StreamProvider(Provider):
         super().__init__()
         self._backend = backend
         self._key = key
+        self._shares = Shares(1, backend, key)
         self._dealer = dealer
         self._limit = limit_bytes
         self._asked: deque[Correlation] = deque()
@@ -115,6 +118,7 @@ class StreamProvider(Provider):
 
     def prepare(self, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """Ask for the next correlations and fetch their corrections."""
+        self._shares.ahead(self._next_asked, specs)
         self._ask(specs)
         total = 8 * (self._held + self._expected)
         while self._expected and 8 * self._held < self._limit:
@@ -141,7 +145,7 @@ class StreamProvider(Provider):
             self._ask([spec])
         expected = self._asked.popleft()
         check_planned(number, expected, spec)
-        arrays = expand_share(1, spec, number, self._backend, self._key)
+        arrays = self._shares.take(number, spec)
         for index, out in enumerate(spec.outputs()):
             if not out.random:
                 packed = self._backend.asarray(self._take_words(out.correction_words))

@@ -5,22 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from functools import partial
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench import cuda_units
 from bench.compare import missing
 from bench.tables import section
 from bench.units import seconds, size
+from gpu_ss.backend import BackendError
+from gpu_ss.backend.cuda import CudaBackend
 from tests.bench.test_commands import KEYS
+from tests.support import fake_cupy
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
 RESULTS = sorted((ROOT / "bench" / "results").glob("*.jsonl"))
 
 
 def script(name: str, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / name), *argv], capture_output=True, text=True, timeout=100
+        [sys.executable, str(SCRIPTS / name), *argv], capture_output=True, text=True, timeout=100
     )
 
 
@@ -79,6 +89,55 @@ def test_gpu_check_runs_its_steps(tmp_path: Path) -> None:
     assert "## kept" in summary
     assert "<title>" in (tmp_path / "report.html").read_text()
     assert "backend reference" in (tmp_path / "doctor.log").read_text()
+
+
+def gpu_check() -> Any:
+    """The script as a module."""
+    loader = SourceFileLoader("gpu_check", str(SCRIPTS / "gpu-check"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    sys.modules[loader.name] = module  # its dataclasses look themselves up there
+    loader.exec_module(module)
+    return module
+
+
+def test_gpu_check_says_why_a_step_did_not_end_well(tmp_path: Path) -> None:
+    check, soon = gpu_check(), time.monotonic() + 60
+    step = partial(check.Step, "step", 30.0)
+    lacking = check.carried_out(step([], ("numpy", "zmq")), tmp_path, soon, {"zmq"})
+    failing = check.carried_out(step(["-c", "raise SystemExit('broken')"]), tmp_path, soon, set())
+    assert lacking.how == "left out, no pyzmq"
+    assert (failing.how, check.last_line(tmp_path / "step.log")) == ("exit code 1", "broken")
+    assert check.carried_out(step([]), tmp_path, time.monotonic(), set()).how == "no time left"
+    waits = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('so far')"
+    slow = check.carried_out(check.Step("slow", 1.5, ["-c", waits]), tmp_path, soon, set())
+    assert slow.how.startswith("over") and check.last_line(tmp_path / "slow.log") == "so far"
+    summary = check.summary([lacking, failing, slow], tmp_path)
+    assert "3 of 3 steps failed" in summary and "slow: so far" in summary
+
+
+def test_gpu_check_keeps_the_path_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And knows the modules that steps need by the names of their packages."""
+    check = gpu_check()
+    monkeypatch.setenv("PYTHONPATH", "/carried")
+    assert check.environment(tmp_path)["PYTHONPATH"].split(":")[1:] == [str(tmp_path / "site"), "/carried"]
+    assert {name for step in check.steps(tmp_path, "cuda") for name in step.needs} <= set(check.PACKAGES)
+    (tmp_path / "missing.log").touch()
+    assert "numpy" not in check.missing_modules(tmp_path)
+
+
+def test_kernels_are_compiled_ahead(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_cupy.installed():
+        backend = CudaBackend()
+    with monkeypatch.context() as patched:
+        patched.setattr(cuda_units, "get_backend", lambda name: backend)
+        first, second = cuda_units.compiled("cuda", "ring.cu")
+    assert first.startswith("ring.cu: ") and second == "    beaver_combine: 32 registers"
+    with pytest.raises(BackendError, match="nothing to compile"):
+        cuda_units.main("reference")
 
 
 def test_gpu_check_without_a_gpu(tmp_path: Path) -> None:

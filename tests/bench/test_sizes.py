@@ -12,7 +12,7 @@ import pytest
 
 from bench import costs, int8, memory
 from bench.layer import LayerJob
-from bench.memory import TooLarge, chunks, needed_per_row
+from bench.memory import TooLarge, chunks, cut_to_fit, needed_per_row
 from bench.parts import OTHER, PARTS, Booked, medians
 from bench.prices import Prices
 from bench.protocols import ProtocolJob
@@ -51,6 +51,47 @@ def test_chunks_are_measured_one_after_the_other() -> None:
         headers = row["online_bytes_sent"] - row["chunks"] * plan.sent[0]
         assert 0 < headers < 100 * row["rounds"]
         assert row["max_abs_error"] < 0.01
+
+
+def test_a_batch_a_few_texts_at_a_time() -> None:
+    """Bytes, rounds and times are those of all of it."""
+    argv = [*LAYER, "--batch", "6", "--repeats", "1", "--backend", COMPILED]
+    whole, parts = bench("layer", *argv)[0], bench("layer", *argv, "--chunk", "2")[0]
+    assert (whole["chunks"], parts["chunks"]) == (1, 3)
+    assert whole["shape"] == parts["shape"]
+    assert parts["rounds"] == 3 * whole["rounds"]
+    plan = LayerJob(TINY.hidden, TINY.heads, TINY.ffn, TINY.seq, 2).plan(0)
+    assert parts["dealer_bytes"] == 3 * plan.offline_bytes >= whole["dealer_bytes"], (
+        "each is padded to whole words"
+    )
+    assert parts["max_abs_error"] < 0.02
+    (model,) = bench("model", *MODEL, "--batch", "3", "--chunk", "1", "--repeats", "1", "--backend", COMPILED)
+    assert (model["chunks"], model["shape"][0]) == (3, 3)
+    assert model["max_abs_error"] < 0.05
+
+
+def test_memory_decides_on_texts_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job() -> LayerJob:
+        return LayerJob(TINY.hidden, TINY.heads, TINY.ffn, TINY.seq, 64)
+
+    cut_to_fit(fitting := job(), CPU, None)
+    assert (fitting.chunks, fitting.texts) == (1, 64)
+    assert capsys.readouterr().err == ""
+    plan = fitting.plan(0)
+    needed = memory.BYTES_PER_PLANNED_LAYER * (plan.offline_bytes + sum(plan.sent))
+    room = memory.PARTIES * fitting.held_bytes + memory.SHARES * needed / 3
+    monkeypatch.setattr(memory, "available_bytes", lambda backend: int(room))
+    cut_to_fit(cut := job(), CPU, None)
+    assert (cut.chunks, cut.texts, cut.shape[0]) == (4, 16, 64)
+    assert "64 texts at once need some" in capsys.readouterr().err
+    assert LayerJob(**cut.describe()).texts == 16
+    monkeypatch.setattr(memory, "available_bytes", lambda backend: 0)
+    cut_to_fit(least := job(), CPU, None)
+    assert least.texts == 1
+    cut_to_fit(asked := job(), CPU, 10)
+    assert asked.texts * asked.chunks == asked.shape[0] >= 64 and asked.texts <= 10
 
 
 def test_batches_and_costs() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from net import Limits, PeerGone, ProtocolError, RemoteError, Timeout, Wait
+from net import Limits, PeerGone, ProtocolError, RemoteError, Timeout, TracingChannel, Wait
 from net.channel import Session
 from net.frame import PART_BYTES, Group, Header, Kind, encode, urgent
 from net.line import Line, LineChannel
@@ -81,6 +81,26 @@ def test_both_sides_may_send_much_at_once(room: int) -> None:
         lambda: server.exchange("x", [theirs], [len(mine), 4]),
     )
     assert (got[0][0], got[1][0], got[1][1]) == (theirs, mine, b"tail")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_frames_are_read_only_when_they_are_ready(wrapped: bool) -> None:
+    """A line sends a part when its bytes are there; whoever wraps it waits for all of them."""
+    (line, server), _ = pipe_pair(100)
+    client = TracingChannel(line) if wrapped else line
+    sent, frames = bytes(range(256)) * (3 << 12), [bytearray(MIB + 5), bytearray(2 * MIB - 5)]
+    there: list[int] = []
+
+    def ready(count: int) -> None:
+        """Fill the frames up to there, and no further."""
+        there.append(count)
+        for start, frame in ((0, frames[0]), (len(frames[0]), frames[1])):
+            end = max(0, min(len(frame), count - start))
+            frame[:end] = sent[start : start + end]
+
+    client.send("x", frames, ready=ready)
+    assert b"".join(server.recv("x", [MIB + 5, 2 * MIB - 5])) == sent
+    assert there == ([3 * MIB] if wrapped else [0, MIB, MIB + 5, 2 * MIB + 5, 3 * MIB])
 
 
 def test_streams_in_both_directions() -> None:

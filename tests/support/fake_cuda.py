@@ -109,6 +109,10 @@ class RawKernel:
         self._function.restype = None
         self.max_dynamic_shared_size_bytes = 48 << 10
 
+    @property
+    def attributes(self) -> dict[str, int]:
+        return {"num_regs": 32, "local_size_bytes": 0}
+
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
     ) -> None:
@@ -215,14 +219,19 @@ class Stream:
 class Event:
     """A point in time."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         self.time = 0.0
+        self._copies: list[tuple[Any, Any]] = []
 
     def record(self, *_: Any) -> None:
         self.time = time.perf_counter()
+        self._copies = list(current.copies)
 
     def synchronize(self) -> None:
-        pass
+        for host, array in self._copies:
+            host[...] = array
+        current.copies = [copy for copy in current.copies if not any(copy is done for done in self._copies)]
+        self._copies = []
 
 
 class OutOfMemoryError(MemoryError):
@@ -247,7 +256,7 @@ class MemoryPool:
     def free_all_blocks(self) -> None:
         pass
 
-    def allocate(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _allocate(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The array, new, as long as there is room for it."""
         if self._limit and self._used + array.nbytes > self._limit:
             raise OutOfMemoryError(f"Out of memory allocating {array.nbytes} bytes (limit {self._limit}).")
@@ -261,13 +270,18 @@ class MemoryPool:
 
 pool = MemoryPool()
 
+
+def _pinned(size: int) -> bytearray:
+    return bytearray(b"\xa5" * size)
+
+
 cuda = types.SimpleNamespace(
     Device=Device,
     Event=Event,
     get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
     Stream=Stream,
     get_current_stream=Stream,
-    alloc_pinned_memory=bytearray,
+    alloc_pinned_memory=_pinned,
     is_available=lambda: True,
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: DEVICES,

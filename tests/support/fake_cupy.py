@@ -230,7 +230,7 @@ def _asnumpy(a: Any, *_: Any, **__: Any) -> np.ndarray[Any, Any]:
 
 
 def _empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    array = pool.allocate(np.empty(shape, dtype))
+    array = pool._allocate(np.empty(shape, dtype))
     array.reshape(-1).view(np.uint8)[...] = _GARBAGE
     return ndarray(array)
 

@@ -9,37 +9,54 @@ template <int DEGREE, class V> FN void taylor_coefficients(V x, const u64* c, V*
   UNROLL for (int j = 1; j <= DEGREE; j += 2) e[j] = 0 - e[j];
 }
 
-// sum_k b_k D_k(x - r) = sum_kj e_kj(x) (d_k r^j + (1 - 2 d_k) rho_k r^j); c[k] are the coefficients of D_k.
-template <int DEGREE>
+// The word at p, or where `other` is set, the one `away` words on.
+template <bool TWO, class V> FN V one_of(V other, const u64* p, i64 away) {
+  V x = load(V{}, p);
+  if constexpr (TWO) x ^= (x ^ load(V{}, p + away)) & other;
+  return x;
+}
+
+// sum_k b_k D_k(x - r) = sum_kj e_kj(x) (d_k r^j + (1 - 2 d_k) rho_k r^j); c[k] are the coefficients of D_k. With TWO,
+// there are two r, and bit `top` of x says which one is meant: the second where it is 0.
+template <int DEGREE, bool TWO>
 FN void all_piecewise(const u64* x, const u64* bits, const u64* powers, const u64* products, const u64* c, u64* out,
-                      i64 terms, i64 stride, u64 lead, i64 n) {
+                      i64 terms, i64 most, i64 stride, i64 top, u64 lead, i64 n) {
   const i64 width = (n + 63) / 64;
   each_element(n, HEAVY, [=](auto v, i64 i) {
     typedef decltype(v) V;
-    const V at = load(V{}, x + i);
+    const V at = load(V{}, x + i), second = TWO ? (at >> top & 1) - 1 : V{};
     V power[DEGREE + 1];
     power[0] = V{} + (lead & 1);
-    UNROLL for (int j = 1; j <= DEGREE; j++) power[j] = load(V{}, powers + (j - 1) * n + i);
+    UNROLL for (int j = 1; j <= DEGREE; j++) power[j] = one_of<TWO>(second, powers + (j - 1) * n + i, most * n);
     V sum = V{};
     for (i64 k = 0; k < terms; k++) {
       const V d = plane_mask(V{}, bits + k * width, i);
       V e[DEGREE + 1];
       taylor_coefficients<DEGREE>(at, c + k * (DEGREE + 1), e);
       UNROLL for (int j = 0; j <= DEGREE; j++)
-        sum += e[j] * times_bit(d, power[j], load(V{}, products + (k * stride + j) * n + i));
+        sum += e[j] * times_bit(d, power[j], one_of<TWO>(second, products + (k * stride + j) * n + i, terms * stride * n));
     }
     store(out + i, sum);
   });
 }
 
-// `stride` is the number of products per term.
+template <bool TWO>
+FN void piecewise_by_degree(const u64* x, const u64* bits, const u64* powers, const u64* products, const u64* c, u64* out,
+                            i64 terms, i64 degree, i64 most, i64 stride, i64 top, u64 lead, i64 n) {
+  if (degree == 1) all_piecewise<1, TWO>(x, bits, powers, products, c, out, terms, most, stride, top, lead, n);
+  if (degree == 2) all_piecewise<2, TWO>(x, bits, powers, products, c, out, terms, most, stride, top, lead, n);
+  if (degree == 3) all_piecewise<3, TWO>(x, bits, powers, products, c, out, terms, most, stride, top, lead, n);
+  if (degree == 4) all_piecewise<4, TWO>(x, bits, powers, products, c, out, terms, most, stride, top, lead, n);
+}
+
+// `most` is the number of powers, `stride` that of products per term; `top` is -1 where there is one r.
 KERNEL piecewise(const u64* __restrict__ x, const u64* __restrict__ bits, const u64* __restrict__ powers,
                  const u64* __restrict__ products, const u64* __restrict__ coefficients, u64* __restrict__ out,
-                 i64 terms, i64 degree, i64 stride, u64 lead, i64 n) {
-  if (degree == 1) all_piecewise<1>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
-  if (degree == 2) all_piecewise<2>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
-  if (degree == 3) all_piecewise<3>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
-  if (degree == 4) all_piecewise<4>(x, bits, powers, products, coefficients, out, terms, stride, lead, n);
+                 i64 terms, i64 degree, i64 most, i64 stride, i64 top, u64 lead, i64 n) {
+  if (top < 0)
+    piecewise_by_degree<false>(x, bits, powers, products, coefficients, out, terms, degree, most, stride, 0, lead, n);
+  else
+    piecewise_by_degree<true>(x, bits, powers, products, coefficients, out, terms, degree, most, stride, top, lead, n);
 }
 
 FN u64 look_up(const u64* table, u64 at) { return table[at]; }

@@ -24,10 +24,10 @@ template <int N, int STRIDE, class V> FN void swap_steps(V* t) {
   if constexpr (N > 1) swap_step<N, STRIDE, 1>(t);
 }
 
-// Bits `shift` and up of the elements e to e+7 of a block, or of LANES64 neighbouring blocks lane by lane. Only
-// single blocks may be incomplete.
-FN void load_eight(u64* t, const u64* x, i64 e, i64 count, int shift) {
-  UNROLL for (int r = 0; r < 8; r++) t[r] = e + r < count ? x[e + r] >> shift : 0;
+// Bits `shift` and up of the elements e to e+7 of a block, `less` subtracted from each, or of LANES64 neighbouring
+// blocks lane by lane. Only single blocks may be incomplete.
+FN void load_eight(u64* t, const u64* x, i64 e, i64 count, int shift, u64 less) {
+  UNROLL for (int r = 0; r < 8; r++) t[r] = e + r < count ? (x[e + r] - less) >> shift : 0;
 }
 
 // The other way. With a shift, the bits below it are there already.
@@ -37,8 +37,8 @@ FN void store_eight(u64* x, u64* t, i64 e, i64 count, int shift) {
 }
 
 #if !SIMT
-FN void load_eight(v64* t, const u64* x, i64 e, i64, int) {
-  UNROLL for (int r = 0; r < 8; r++) t[r] = load(v64{}, x + e + 64 * (r % LANES64) + r / LANES64 * LANES64);
+FN void load_eight(v64* t, const u64* x, i64 e, i64, int, u64 less) {
+  UNROLL for (int r = 0; r < 8; r++) t[r] = load(v64{}, x + e + 64 * (r % LANES64) + r / LANES64 * LANES64) - less;
   UNROLL for (int r = 0; r < 8; r += LANES64) transpose_lanes(t + r);
 }
 
@@ -48,15 +48,15 @@ FN void store_eight(u64* x, v64* t, i64 e, i64, int) {
 }
 #endif
 
-// Block i of `blocks`: its bits `shift` up to shift+bits, at most P of them, from or to as many planes.
+// Block i: its bits `shift` up to shift+bits, at most P of them, from or to as many planes of `blocks` words.
 template <int P, class V>
-FN void block_to_planes(i64 i, const u64* x, u64* planes, int bits, i64 count, i64 blocks, int shift) {
+FN void block_to_planes(i64 i, const u64* x, u64* planes, int bits, i64 count, i64 blocks, int shift, u64 less = 0) {
   V t[P];
   UNROLL_SIMT for (int q = 0; q < P; q += 8) {
     UNROLL for (int r = 0; r < 8; r++) t[q + r] = V{};
     UNROLL_SIMT for (int k = 0; k < 64; k += P) {
       V part[8];
-      load_eight(part, x, 64 * i + k + q, count, shift);
+      load_eight(part, x, 64 * i + k + q, count, shift, less);
       UNROLL for (int r = 0; r < 8; r++) t[q + r] |= (part[r] & (~0ull >> (64 - P))) << k;
     }
     swap_steps<8, 1>(t + q);
@@ -112,6 +112,40 @@ KERNEL to_planes(const u64* __restrict__ x, u64* __restrict__ planes, i64 bits, 
   all_to_planes<32>(x, planes + 32 * n, bits - 32, count, n, 32);
 #else
   all_to_planes<64>(x, planes, bits, count, n);
+#endif
+}
+
+// The planes of x - t for each of `terms` numbers t, side by side. Item = block of one of them.
+template <int P>
+FN void all_difference_planes(const u64* x, const u64* t, u64* planes, i64 bits, i64 count, i64 terms, i64 n,
+                              int shift = 0) {
+  const i64 words = n / terms;
+#if SIMT
+  FOREACH(i, n) {
+    const i64 k = i / words;
+    block_to_planes<P, u64>(i % words, x, planes + k * words, (int)bits, count, n, shift, t[k]);
+  }
+#else
+  const i64 whole = WHOLE_LANES64(count / 64);
+  for (i64 k = 0; k < terms; k++) {
+    u64* out = planes + k * words;
+    const u64 less = t[k];
+    FOREACH_LANES64(i, whole, 2048) block_to_planes<P, v64>(i, x, out, (int)bits, count, n, shift, less);
+    FOREACH_REST(i, whole, words) block_to_planes<P, u64>(i, x, out, (int)bits, count, n, shift, less);
+  }
+#endif
+}
+
+KERNEL difference_planes(const u64* __restrict__ x, const u64* __restrict__ t, u64* __restrict__ planes, i64 bits,
+                         i64 count, i64 terms, i64 n) {
+  if (bits <= 8) return all_difference_planes<8>(x, t, planes, bits, count, terms, n);
+  if (bits <= 16) return all_difference_planes<16>(x, t, planes, bits, count, terms, n);
+  if (bits <= 32) return all_difference_planes<32>(x, t, planes, bits, count, terms, n);
+#if SIMT
+  all_difference_planes<32>(x, t, planes, 32, count, terms, n);
+  all_difference_planes<32>(x, t, planes + 32 * n, bits - 32, count, terms, n, 32);
+#else
+  all_difference_planes<64>(x, t, planes, bits, count, terms, n);
 #endif
 }
 

@@ -69,7 +69,9 @@ def pairs_of(group: int) -> list[tuple[int, int]]:
 def pair_differences(backend: Backend, values: Array) -> Array:
     """[groups, group] -> value_i - value_j of all pairs, [pairs, groups] padded to whole plane words."""
     by_column = columns(backend, values)
-    return backend.xp.stack([by_column[i] - by_column[j] for i, j in pairs_of(values.shape[1])])
+    return backend.xp.concatenate(
+        [by_column[i : i + 1] - by_column[i + 1 :] for i in range(len(by_column) - 1)]
+    )
 
 
 def columns(backend: Backend, values: Array) -> Array:

@@ -33,6 +33,10 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for n in [0, 1, 16, 127, 128, 129, 5000, 8 * 9000 + 3]
         for block in [0, 2**32 - 16, 2**64 - 2**20]
     ),
+    ("keystreams", "many", lambda words: (KEY, [7, 2**64 - 1, 8, 9, 10], [1, 3, 0, 2, 1])),
+    ("keystreams", "one", lambda words: (KEY, [3], [5])),
+    ("keystreams", "threads", lambda words: (KEY, list(range(300)), [1 + k % 3 for k in range(300)])),
+    *(("keystreams", f"none {k}", lambda words, k=k: (KEY, [1] * k, [0] * k)) for k in (0, 2)),
     *(
         (op, f"{n}x{bits}", lambda words, n=n, bits=bits: (words(n), bits))
         for op in ("pack", "to_planes")
@@ -52,6 +56,14 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
     *(("pack", f"137x{bits}", lambda words, bits=bits: (words(137), bits)) for bits in range(1, 65)),
     *(("unpack", f"137x{bits}", lambda words, bits=bits: (words(137), bits, 137)) for bits in range(1, 65)),
     *((op, "threads", lambda words: (words(THREADED), 21)) for op in ("pack", "to_planes")),
+    *(
+        ("difference_planes", f"{n}x{bits}", lambda words, n=n, bits=bits: (words(n), [5, -3, 2**64 - 1], bits))
+        for n in SIZES
+        for bits in WIDTHS
+    ),
+    ("difference_planes", "one", lambda words: (words(70), [1], 9)),
+    ("difference_planes", "none", lambda words: (words(70), [], 9)),
+    ("difference_planes", "threads", lambda words: (words(THREADED), [7, 11], 40)),
     ("unpack", "threads", lambda words: (words(THREADED), 21, THREADED)),
     ("from_planes", "threads", lambda words: (words(40, -(-THREADED // 64)), THREADED)),
     *(
@@ -144,6 +156,10 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.keystream(KEY, 0, -16, 1)),
         (ValueError, lambda: backend.keystream(KEY, 0, 2**64 - 16, 129)),
         (ValueError, lambda: backend.keystream(KEY, 0, 0, -1)),
+        (ValueError, lambda: backend.keystreams(KEY[1:], [1], [1])),
+        (ValueError, lambda: backend.keystreams(KEY, [-1], [1])),
+        (ValueError, lambda: backend.keystreams(KEY, [1], [-1])),
+        (ValueError, lambda: backend.keystreams(KEY, [1], [1, 2])),
         (ValueError, lambda: backend.pack(x, 0)),
         (ValueError, lambda: backend.pack(x, 65)),
         (ValueError, lambda: backend.pack(x[::2], 8)),
@@ -152,6 +168,8 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.unpack(x, 8, 513)),
         (ValueError, lambda: backend.unpack(x, 8, -1)),
         (ValueError, lambda: backend.to_planes(x, 65)),
+        (ValueError, lambda: backend.difference_planes(x, [1], 65)),
+        (ValueError, lambda: backend.difference_planes(x[::2], [1], 8)),
         (ValueError, lambda: backend.from_planes(x, 64)),
         (ValueError, lambda: backend.from_planes(x.reshape(64, 1), 65)),
         (ValueError, lambda: backend.matmul(x, x)),

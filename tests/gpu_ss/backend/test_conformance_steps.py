@@ -30,6 +30,11 @@ def _piecewise(words: Words, n: int, terms: int, degree: int, spare: int, lead: 
     return words(n), plane(words, n, terms), powers, products, words(terms, degree + 1), lead
 
 
+def _one_of_two(words: Words, n: int, degree: int, spare: int, lead: np.uint64) -> tuple[Any, ...]:
+    powers, products = words(2, degree + spare, n), words(2, 3, degree + 1 + spare, n)
+    return words(n), plane(words, n, 3), powers, products, words(3, degree + 1), lead, 17
+
+
 def _rows(words: Words, rows: int, width: int, lead: np.uint64) -> tuple[Any, ...]:
     return words(rows, width), words(rows, width), lead
 
@@ -111,6 +116,14 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         ("piecewise", f"{terms} {degree} {spare} {lead}",
          lambda words, case=(terms, degree, spare, lead): _piecewise(words, 1003, *case))
         for terms in (0, 1, 2, 6)
+        for degree in (1, 2, 3, 4)
+        for spare in (0, 2)
+        for lead in LEADS
+    ),
+    *(
+        ("piecewise", f"one of two {n} {degree} {spare} {lead}",
+         lambda words, case=(n, degree, spare, lead): _one_of_two(words, *case))
+        for n in (1, 65, 1003)
         for degree in (1, 2, 3, 4)
         for spare in (0, 2)
         for lead in LEADS
@@ -199,6 +212,8 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.piecewise(short, planes, powers, products, coefficients, lead)),
         (ValueError, lambda: backend.piecewise(x, planes, powers, products, backend.zeros((6, 1)), lead)),
         (ValueError, lambda: backend.piecewise(x, planes, powers, products, backend.zeros((6, 6)), lead)),
+        (ValueError, lambda: backend.piecewise(x, planes, powers, products, coefficients, lead, 3)),
+        (ValueError, lambda: backend.piecewise(x, planes, powers, products, coefficients, lead, 64)),
         (ValueError, lambda: backend.bit_products(x, plane, -1)),
         (ValueError, lambda: backend.bit_products(x, backend.zeros((2, 1)), 3)),
         (ValueError, lambda: backend.row_squares(x, x, lead)),

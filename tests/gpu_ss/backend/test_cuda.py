@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gpu_ss.backend import BackendError, source
+from gpu_ss.backend import BackendError, cuda, source
 from gpu_ss.backend.cuda import NVRTC_OPTIONS, CudaBackend
 from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS
 from tests.support import fake_cuda, fake_cupy
@@ -97,6 +98,39 @@ def test_missing_device_and_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BackendError, match="pip install"):
         CudaBackend()
+
+
+def test_what_leaves_comes_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is garbage until it is waited for, on the stand-in as on a GPU."""
+    monkeypatch.setattr(cuda, "_PART_WORDS", 10)
+    with fake_cupy.installed():
+        backend = CudaBackend()
+    words = [np.arange(1, n + 1, dtype=np.uint64) for n in (25, 0, 3, 10)]
+    hosts, ready = backend.to_hosts([backend.asarray(x) for x in words])
+    ready(0)
+    garbage = np.uint64(0xA5A5A5A5A5A5A5A5)
+    assert all((host == garbage).all() for host in hosts)
+    ready(8 * 10)
+    assert np.array_equal(hosts[0][:10], words[0][:10]) and (hosts[0][10:] == garbage).all()
+    ready(8 * 27)
+    assert np.array_equal(hosts[0], words[0]) and np.array_equal(hosts[2][:2], words[2][:2])
+    for _ in range(2):
+        ready(8 * 38)
+    assert all(np.array_equal(host, x) for host, x in zip(hosts, words, strict=True))
+
+
+def test_small_arrays_go_to_the_device_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_SMALL_BYTES", 80)
+    with fake_cupy.installed():
+        backend = CudaBackend()
+    words = [np.arange(n, dtype=np.uint64) for n in (3, 40, 0, 9, 10)]
+    moved: list[int] = []
+    asarray = backend.asarray
+    monkeypatch.setattr(backend, "asarray", lambda host: moved.append(host.size) or asarray(host))
+    arrays = backend.asarrays(words)
+    assert all(np.array_equal(backend.to_host(x), y) for x, y in zip(arrays, words, strict=True))
+    assert sorted(moved) == [10, 12, 40]
+    assert backend.asarrays([]) == []
 
 
 def test_driver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import fake_cupy
+from tests.support import fake_cuda, fake_cupy
 
 SAXPY = """
 typedef unsigned long long u64;
@@ -26,6 +26,26 @@ def cp() -> Any:
         import cupy
 
         return cupy
+
+
+def test_what_it_has_cupy_has_too() -> None:
+    real = pytest.importorskip("cupy")
+    stand_in = fake_cupy._module
+    assert [name for name in vars(stand_in) if not name.startswith("_") and not hasattr(real, name)] == []
+    for inner, theirs in [
+        (fake_cuda.cuda, real.cuda),
+        (fake_cuda.cuda.runtime, real.cuda.runtime),
+        *(
+            (getattr(fake_cuda.cuda, name), getattr(real.cuda, name))
+            for name in ("Device", "Stream", "Event")
+        ),
+        (fake_cuda.MemoryPool, real.cuda.MemoryPool),
+        (fake_cuda.RawModule, real.RawModule),
+        (fake_cuda.RawKernel, real.RawKernel),
+        (fake_cupy.ndarray, real.ndarray),
+    ]:
+        names = [name for name in vars(inner) if not name.startswith("_")]
+        assert [name for name in names if not hasattr(theirs, name)] == [], inner
 
 
 def test_arrays_do_not_become_numpy_by_accident(cp: Any) -> None:
