@@ -81,6 +81,15 @@ class Operations(ABC):
         """
 
     @abstractmethod
+    def node_numbers(self, opened: Array, shares: Array, arity: int, field: int, lead: np.uint64) -> Array:
+        """`node` of 1 to 4 digits, without equality, as shares modulo 2^field: [64 V].
+
+        For digits of which at most one term is 1: then the sum over the integers is the joint result. `opened`
+        [2 arity - 1, V] as for `node`; `shares` [rows, 64 V]: those of the masks' products, in fields of words
+        (`number_fields`). Result below 2^field.
+        """
+
+    @abstractmethod
     def all_of(self, opened: Array, basis: Array, lead: np.uint64) -> Array:
         """AND of k = 2 .. 8 shared planes from their opened masked forms: [1, V].
 

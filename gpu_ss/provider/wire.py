@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import gpu_ss.provider.specs.arithmetic
 import gpu_ss.provider.specs.bits
+import gpu_ss.provider.specs.counts
 import gpu_ss.provider.specs.fields
 import gpu_ss.provider.specs.quotients
 import gpu_ss.provider.specs.tables

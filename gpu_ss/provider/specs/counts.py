@@ -1,0 +1,78 @@
+"""Correlations of counted comparisons: a tree's last node in numbers, and what a count chooses.
+
+Numbers modulo 2^field, a few bits each, lie side by side in words. Their sharing adds field by field: no carry
+leaves a field, so each party reads its own share of a number without the other ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gpu_ss.backend.reference_circuits import number_fields, number_subsets
+from gpu_ss.provider.correlation import Correlation, Dealing, Out
+from gpu_ss.provider.specs.bits import MaskView
+from gpu_ss.ring import WORD, Array, Ring
+
+
+@dataclass(frozen=True)
+class NodeNumbers(Correlation):
+    """The products of masks that a comparison's last node needs (`number_subsets`), modulo 2^field.
+
+    [rows, 64 words], in fields of words as `number_fields` has them.
+    """
+
+    mask: int
+    words: int
+    arity: int
+    field: int
+
+    refs: ClassVar = ("mask",)
+
+    def outputs(self) -> tuple[Out, ...]:
+        rows, per = number_fields(self.arity, self.field)
+        return (Out((rows, WORD * self.words), per * self.field),)
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        backend = dealing.backend
+        rows, per = number_fields(self.arity, self.field)
+        products = backend.plane_products(dealing.mask(self.mask), number_subsets(self.arity))
+        planes = backend.zeros((rows, per * self.field, self.words))  # a number's higher bits are 0
+        for k in range(len(products)):
+            planes[k // per, k % per * self.field] = products[k]
+        values = backend.xp.stack([backend.from_planes(row, WORD * self.words) for row in planes])
+        share0 = dealing.share0[0]
+        return (share0 + fieldwise_difference(values, share0, self.field, per),)
+
+
+def fieldwise_difference(a: Array, b: Array, field: int, per: int) -> Array:
+    """a - b in every one of `per` fields of a word, modulo 2^field."""
+    tops = np.uint64(sum(1 << (field * k + field - 1) for k in range(per)))
+    b = Ring(field * per).reduce(b)
+    return ((a | tops) - (b & ~tops)) ^ ((a ^ ~b) & tops)
+
+
+@dataclass(frozen=True)
+class CountChoices(Correlation):
+    """[s = j] and [s = j] r, for n numbers s of a mask modulo 2^field and a viewed mask r: [2, 2^field, n]."""
+
+    mask: int
+    field: int
+    view: MaskView
+    bits: int
+
+    refs: ClassVar = ("mask", "view")
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (Out((2, 1 << self.field, self.view.n), self.bits),)
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        xp, r = dealing.backend.xp, self.view.words(dealing)
+        s = Ring(self.field).reduce(dealing.mask(self.mask)).reshape(-1)
+        unit = xp.stack(
+            [xp.where(s == np.uint64(j), np.uint64(1), np.uint64(0)) for j in range(1 << self.field)]
+        )
+        return (xp.stack([unit, unit * r]),)
