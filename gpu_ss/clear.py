@@ -56,7 +56,7 @@ from gpu_ss.provider.specs.arithmetic import (
 )
 from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
 from gpu_ss.provider.specs.quotients import QuotientMask, QuotientProduct, QuotientSquares
-from gpu_ss.provider.specs.tables import ExpLookup
+from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
 from gpu_ss.values import AShare, BShare, FShare
 
@@ -94,7 +94,7 @@ class ClearProvider(Provider):
         elif not isinstance(spec, VANISHING):
             arrays = self._dealt(spec, arrays)
             if isinstance(
-                spec, ExpLookup
+                spec, (ExpLookup, NearLookup)
             ):  # its sign depends on rank 0's share of the unit vector: all of it
                 arrays = self._dealt(spec, arrays)
         return arrays

@@ -106,12 +106,16 @@ def choose_by_count(
     choices = party.provider.take(CountChoices(mask.number, field, view, ring.bits)).only
     (opened,) = yield Round("count", (Item(counts, (n,), field, mask=mask.only),))
     entry = Ring(field).reduce(opened - wanted)
-    where, zero = party.backend.xp.where, np.uint64(0)
-    unit, masked = (
-        sum(
-            (where(entry == np.uint64(j), part[j], zero) for j in range(1, 1 << field)),
-            where(entry == zero, part[0], zero),
-        )
-        for part in choices
-    )
+    unit, masked = entries_at(party, entry, choices.transpose(1, 0, 2))
     return unit * words - masked
+
+
+def entries_at(party: Party, index: Array, entries: Array) -> Array:
+    """entries[index[i], ..., i] for a public index below the number of entries: [..., n] of [entries, ..., n].
+
+    All are read, none by an address that depends on the index.
+    """
+    where, chosen = party.backend.xp.where, entries[0]
+    for k in range(1, len(entries)):
+        chosen = where(index == np.uint64(k), entries[k], chosen)
+    return chosen

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from gpu_ss.party import Party
+from gpu_ss.protocols import lookup
 from gpu_ss.protocols.compare import effective
 from gpu_ss.protocols.counting import choose_by_count, choose_cost, counting_shape, signs, signs_cost
 from gpu_ss.protocols.io import open_masked
 from gpu_ss.provider.specs.bits import MaskView
 from gpu_ss.provider.specs.counts import fieldwise_difference
-from gpu_ss.ring import Ring
-from tests.support.protocols import both, host, words_share
+from gpu_ss.ring import RING64, Ring
+from tests.support.protocols import both, host, reconstruct, words_share
 
 RNG = np.random.default_rng(12)
 N = 300
@@ -88,3 +89,30 @@ def test_differences_stay_in_their_fields() -> None:
 
 def test_choice_cost() -> None:
     assert choose_cost(64, 3, 17).offline == 2 * 8 * 64 * 17 // 8
+
+
+@pytest.mark.parametrize("bits", [20, 23, 28, 29])
+def test_a_gate_that_is_counted(bits: int) -> None:
+    """2^y for every y of a ring up to the table's end: exactly 0 below the range, also where the table repeats."""
+    ring, span = Ring(bits), lookup.SOFTMAX
+    assert lookup.near(span, bits)
+    top = 1 << (lookup.FRAC + 1)
+    lowest = -(1 << (bits - 1))
+    y = np.concatenate([
+        RNG.integers(lowest, top, 4000), RNG.integers(-70 << lookup.FRAC, top, 6000),
+        *(np.arange(-3, 4) + (k << lookup.FRAC) for k in (-92, -64, -60, -32, -28, -20, 0)),
+    ])  # fmt: skip
+    y = np.clip(y, lowest, top)
+
+    def run(party: Party) -> Any:
+        def steps() -> Any:
+            (opened,) = yield from open_masked.steps(party, words_share(party, y.astype(np.uint64), ring))
+            return (yield from lookup.exp2_opened(party, effective(opened, bits), span, RING64))
+
+        return party.run(steps())
+
+    for attempt in range(3):  # a mask decides whether the floor or the next one is looked up
+        got = reconstruct(both(run)).astype(np.int64) / 2.0**span.result_bits
+        expected = np.where(y < span.low << lookup.FRAC, 0.0, np.exp2(y / 2.0**lookup.FRAC))
+        assert np.abs(got - expected).max() <= 2.0**-13 * expected.max() + 2.0**-span.scale, attempt
+        assert not got[y < span.low << lookup.FRAC].any()

@@ -17,7 +17,7 @@ from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.noise import protect
 from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.functions.segmented import segmented
-from gpu_ss.functions.softmax import softmax
+from gpu_ss.functions.softmax import softmax, softmax_weights
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.protocols import quotient
@@ -97,6 +97,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "field rows": _field_rows,
     "quotient rows": _quotient_rows,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "softmax weights": lambda p, x: softmax_weights(p, secret(p, x / 2**14, Ring(28), 12).reshape(4, 24)),
     "laplace": lambda p, x: _noisy(p, x, "laplace"),
     "gaussian": lambda p, x: _noisy(p, x, "gaussian"),
     "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),

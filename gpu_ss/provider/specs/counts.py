@@ -55,6 +55,49 @@ def fieldwise_difference(a: Array, b: Array, field: int, per: int) -> Array:
     return ((a | tops) - (b & ~tops)) ^ ((a ^ ~b) & tops)
 
 
+DIGIT_FIELD = 2  # bits of an entry of DigitUnits
+
+
+@dataclass(frozen=True)
+class DigitUnits(Correlation):
+    """The unit vectors modulo 4 of two digits of a viewed mask, of its `low` and then `high` uppermost bits.
+
+    A digit of b bits is [2^b / 32, n] words (one at least), entry e being field e % 32 of word e / 32.
+    """
+
+    view: MaskView
+    low: int
+    high: int
+
+    refs: ClassVar = ("view",)
+
+    def outputs(self) -> tuple[Out, ...]:
+        return (Out((unit_words(self.low) + unit_words(self.high), self.view.n)),)
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        upper = self.view.words(dealing) >> np.uint64(self.view.bits - self.low - self.high)
+        digits = (Ring(self.low).reduce(upper), self.low), (upper >> np.uint64(self.low), self.high)
+        rows = [_unit_word(dealing, digit, k) for digit, width in digits for k in range(unit_words(width))]
+        share0 = dealing.share0[0]
+        difference = fieldwise_difference(dealing.backend.xp.stack(rows), share0, DIGIT_FIELD, UNIT_FIELDS)
+        return (share0 + difference,)
+
+
+UNIT_FIELDS = WORD // DIGIT_FIELD
+
+
+def unit_words(width: int) -> int:
+    """Words that hold the unit vector of a digit of that many bits."""
+    return -(-(1 << width) // UNIT_FIELDS)
+
+
+def _unit_word(dealing: Dealing, digit: Array, k: int) -> Array:
+    """Word k of the unit vectors of a digit."""
+    at = (digit & np.uint64(UNIT_FIELDS - 1)) * np.uint64(DIGIT_FIELD)
+    here = digit >> np.uint64(UNIT_FIELDS.bit_length() - 1) == np.uint64(k)
+    return dealing.backend.xp.where(here, np.uint64(1), np.uint64(0)) << at
+
+
 @dataclass(frozen=True)
 class CountChoices(Correlation):
     """[s = j] and [s = j] r, for n numbers s of a mask modulo 2^field and a viewed mask r: [2, 2^field, n]."""
