@@ -119,3 +119,10 @@ def entries_at(party: Party, index: Array, entries: Array) -> Array:
     for k in range(1, len(entries)):
         chosen = where(index == np.uint64(k), entries[k], chosen)
     return chosen
+
+
+def unit_entry(party: Party, units: Array, index: Array, field: int) -> Array:
+    """Entry `index` of unit vectors in fields of words (`DigitUnits`), modulo 2^field."""
+    per = WORD // field
+    words = entries_at(party, index >> np.uint64(per.bit_length() - 1), units)
+    return words >> ((index & np.uint64(per - 1)) * np.uint64(field))

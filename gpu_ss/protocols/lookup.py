@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from gpu_ss.cost import Cost, opening
 from gpu_ss.party import Item, Party, Round, Steps, local, together
 from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
-from gpu_ss.protocols.counting import entries_at
+from gpu_ss.protocols.counting import entries_at, unit_entry
 from gpu_ss.protocols.select import bit_values, bit_values_cost
 from gpu_ss.provider.correlation import BitMask, Mask
 from gpu_ss.provider.specs.bits import words_of
-from gpu_ss.provider.specs.counts import DIGIT_FIELD, UNIT_FIELDS, DigitUnits, unit_words
+from gpu_ss.provider.specs.counts import DigitUnits, digit_words
 from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import Array, Ring, wire_bytes
 from gpu_ss.values import AShare
@@ -93,7 +93,9 @@ def exp2_cost(n: int, compare_bits: int, span: ExpRange, ring: Ring, saturate: b
     """Cost of `exp2_opened` for n exponents."""
     if not saturate and near(span, compare_bits):
         low, high = _gate_digits(compare_bits)
-        dealt = wire_bytes(3 * n << GATE_BITS, ring.bits) + 8 * n * (1 + unit_words(low) + unit_words(high))
+        dealt = wire_bytes(3 * n << GATE_BITS, ring.bits) + 8 * n * (
+            1 + digit_words(low, GATE_BITS) + digit_words(high, GATE_BITS)
+        )
         return opening((n, span.look_bits), (n, GATE_BITS)) + Cost(offline=dealt)
     gates = 1 + saturate
     look = opening((n, span.look_bits)) + Cost(offline=8 * n + wire_bytes(6 * n, ring.bits))
@@ -171,7 +173,8 @@ def _exp2_near(party: Party, number: OpenedNumber, span: ExpRange, ring: Ring) -
     view, take = number.view, party.provider.take
     look, gate = take(Mask((view.n,), span.look_bits)), take(Mask((view.n,), GATE_BITS))
     low, high = _gate_digits(view.bits)
-    digits = take(DigitUnits(view, low, high)).only
+    starts = FRAC + HALF_TABLE, FRAC + HALF_TABLE + low
+    digits = take(DigitUnits(view, starts, (low, high), GATE_BITS)).only
     scales = GATE_BITS, FRAC, span.look_bits, FACTOR_SCALE, ring.bits
     unit, factors = take(NearLookup(view, look.number, gate.number, *scales)).arrays
     value = _looked_up(party, number.words, unit, span) + look.only
@@ -193,12 +196,13 @@ def _gate_count(party: Party, above: Array, units: Array, low: int, high: int) -
     Where both have one upper digit: [upper] + 2 [lower]. Else [upper 1] + 2 [lower 1] + 2 [upper 2] + [lower 2],
     which is 0, 1 or 2 for what matches no pair.
     """
-    ring, split = Ring(low + high), unit_words(low)
+    split = digit_words(low, GATE_BITS)
     lower, upper = [], []
     for less in (1, 2):
-        digits = ring.reduce(above - np.uint64(less))
-        lower.append(_entry(party, units[:split], Ring(low).reduce(digits)))
-        upper.append((digits >> np.uint64(low), _entry(party, units[split:], digits >> np.uint64(low))))
+        digits = Ring(low + high).reduce(above - np.uint64(less))
+        lower.append(unit_entry(party, units[:split], Ring(low).reduce(digits), GATE_BITS))
+        digit = digits >> np.uint64(low)
+        upper.append((digit, unit_entry(party, units[split:], digit, GATE_BITS)))
     (first, matched), (second, other) = upper
     differ = party.backend.xp.where(first == second, np.uint64(0), np.uint64(1))
     return (
@@ -207,12 +211,6 @@ def _gate_count(party: Party, above: Array, units: Array, low: int, high: int) -
         + differ * (other << np.uint64(1))
         + (np.uint64(2) - differ) * lower[1]
     )
-
-
-def _entry(party: Party, units: Array, index: Array) -> Array:
-    """Entry `index` of unit vectors in fields (`DigitUnits`); of account are the low bits."""
-    words = entries_at(party, index >> np.uint64(UNIT_FIELDS.bit_length() - 1), units)
-    return words >> ((index & np.uint64(UNIT_FIELDS - 1)) * np.uint64(DIGIT_FIELD))
 
 
 def _one(tag: str, item: Item) -> Steps[list[Array]]:

@@ -11,7 +11,7 @@ from gpu_ss.field import FIELD60
 from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
-from gpu_ss.functions.inverse import rsqrt
+from gpu_ss.functions.inverse import raw_inverse, rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.noise import protect
@@ -92,6 +92,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "segments": lambda p, x: segmented(p, secret(p, x), published.PUMA, 40),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
+    "inverses": lambda p, x: raw_inverse(p, secret(p, np.abs(x) + 1), "rsqrt"),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,

@@ -55,47 +55,45 @@ def fieldwise_difference(a: Array, b: Array, field: int, per: int) -> Array:
     return ((a | tops) - (b & ~tops)) ^ ((a ^ ~b) & tops)
 
 
-DIGIT_FIELD = 2  # bits of an entry of DigitUnits
-
-
 @dataclass(frozen=True)
 class DigitUnits(Correlation):
-    """The unit vectors modulo 4 of two digits of a viewed mask, of its `low` and then `high` uppermost bits.
+    """The unit vectors modulo 2^field of digits of a viewed mask: bits starts[k] .. starts[k] + widths[k] - 1.
 
-    A digit of b bits is [2^b / 32, n] words (one at least), entry e being field e % 32 of word e / 32.
+    A vector of 2^b entries is [2^b field / 64, n] words (one at least), entry e being field e of them in order; the
+    vectors follow each other. `field` divides 64.
     """
 
     view: MaskView
-    low: int
-    high: int
+    starts: tuple[int, ...]
+    widths: tuple[int, ...]
+    field: int
 
     refs: ClassVar = ("view",)
 
     def outputs(self) -> tuple[Out, ...]:
-        return (Out((unit_words(self.low) + unit_words(self.high), self.view.n)),)
+        return (Out((sum(digit_words(width, self.field) for width in self.widths), self.view.n)),)
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        upper = self.view.words(dealing) >> np.uint64(self.view.bits - self.low - self.high)
-        digits = (Ring(self.low).reduce(upper), self.low), (upper >> np.uint64(self.low), self.high)
-        rows = [_unit_word(dealing, digit, k) for digit, width in digits for k in range(unit_words(width))]
+        xp, r, rows = dealing.backend.xp, self.view.words(dealing), []
+        per = WORD // self.field
+        for start, width in zip(self.starts, self.widths, strict=True):
+            digit = Ring(width).reduce(r >> np.uint64(start))
+            place = one_at(digit & np.uint64(per - 1), self.field)
+            word = digit >> np.uint64(per.bit_length() - 1)
+            for k in range(digit_words(width, self.field)):
+                rows.append(xp.where(word == np.uint64(k), place, np.uint64(0)))
         share0 = dealing.share0[0]
-        difference = fieldwise_difference(dealing.backend.xp.stack(rows), share0, DIGIT_FIELD, UNIT_FIELDS)
-        return (share0 + difference,)
+        return (share0 + fieldwise_difference(xp.stack(rows), share0, self.field, per),)
 
 
-UNIT_FIELDS = WORD // DIGIT_FIELD
+def one_at(place: Array, field: int) -> Array:
+    """A word with 1 in that field."""
+    return np.uint64(1) << (place * np.uint64(field))
 
 
-def unit_words(width: int) -> int:
+def digit_words(width: int, field: int) -> int:
     """Words that hold the unit vector of a digit of that many bits."""
-    return -(-(1 << width) // UNIT_FIELDS)
-
-
-def _unit_word(dealing: Dealing, digit: Array, k: int) -> Array:
-    """Word k of the unit vectors of a digit."""
-    at = (digit & np.uint64(UNIT_FIELDS - 1)) * np.uint64(DIGIT_FIELD)
-    here = digit >> np.uint64(UNIT_FIELDS.bit_length() - 1) == np.uint64(k)
-    return dealing.backend.xp.where(here, np.uint64(1), np.uint64(0)) << at
+    return -(-(field << width) // WORD)
 
 
 @dataclass(frozen=True)
