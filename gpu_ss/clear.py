@@ -34,14 +34,17 @@ from gpu_ss.party import Party, Protocol, Round, Steps
 from gpu_ss.prg import Prg
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.compare import effective, ge_public
+from gpu_ss.protocols.curve import CELL, INDEX, START, VALUE, CurveTable, look_up_curve
 from gpu_ss.protocols.fields import from_field, to_field
-from gpu_ss.protocols.io import open_masked, reveal
+from gpu_ss.protocols.inverses import PLACE, Windows, inverses, line_tables
+from gpu_ss.protocols.io import add_public, open_masked, reveal
 from gpu_ss.protocols.lines import LineTable, evaluate_lines
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.periodic import WAVE_FRAC, WAVE_RING, sine_series
 from gpu_ss.protocols.piecewise import Evaluated, PiecewiseTable, evaluate
 from gpu_ss.protocols.power import BELOW, FACTOR, POWER_FRAC, UNITS, exp2
+from gpu_ss.protocols.quotient import OpenedQuotient, open_quotient
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Dealing
@@ -54,7 +57,9 @@ from gpu_ss.provider.specs.arithmetic import (
     WrapProduct,
 )
 from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
-from gpu_ss.provider.specs.tables import ExpLookup
+from gpu_ss.provider.specs.inverse import fraction
+from gpu_ss.provider.specs.quotients import QuotientMask, QuotientProduct, QuotientSquares
+from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
 from gpu_ss.values import AShare, BShare, FShare
 
@@ -65,10 +70,14 @@ VANISHING = (
     MatmulProduct,
     Powers,
     Product,
+    QuotientMask,
+    QuotientProduct,
+    QuotientSquares,
     RowProduct,
     RowSquareSum,
     WrapProduct,
 )
+SIGNED = (ExpLookup, NearLookup)
 UNIT_MASK = np.uint64((1 << UNITS) - 1)
 
 
@@ -88,9 +97,7 @@ class ClearProvider(Provider):
             self._masks[number] = outs[0].shape
         elif not isinstance(spec, VANISHING):
             arrays = self._dealt(spec, arrays)
-            if isinstance(
-                spec, ExpLookup
-            ):  # its sign depends on rank 0's share of the unit vector: all of it
+            if isinstance(spec, SIGNED):  # by rank 0's share of the unit vector: all of it
                 arrays = self._dealt(spec, arrays)
         return arrays
 
@@ -151,6 +158,14 @@ def _truncate(party: Party, x: AShare, shift: int, ring: Ring | None = None) -> 
 def _rounded(values: Array, shift: int) -> Array:
     """int64 values / 2^shift to the nearest integer, half upwards."""
     return (values + (np.int64(1) << np.int64(shift - 1)) if shift else values) >> np.int64(shift)
+
+
+def _open_quotient(
+    party: Party, x: AShare, shift: int, ring: Ring, tag: str = "quotient"
+) -> Steps[OpenedQuotient]:
+    """As it is: rounding down what is half a unit more."""
+    raised = add_public(party, x, 1 << (shift - 1)) if shift else x
+    return (yield from open_quotient.unreplaced(party, raised, shift, ring, tag))
 
 
 def _extend(party: Party, x: AShare, ring: Ring) -> AShare:
@@ -232,6 +247,20 @@ def _evaluate(
     return Evaluated(AShare(value, ring, table.value_bits), line)
 
 
+def _inverses(party: Party, x: AShare, windows: Windows) -> AShare:
+    """The line around floor(x / 2^s), of the highest window from whose start on a digit of x is above 1."""
+    words = x.ring.reduce(x.data)
+    lines, found = [], np.zeros(x.shape, np.int64)
+    for w, shift in enumerate(windows.shifts):
+        base, slope = line_tables(windows.roots, shift == 0)
+        at = (words >> np.uint64(shift)) & np.uint64(base.size - 1)
+        value = (base[at] << np.uint64(PLACE)) + slope[at] * fraction(words, shift, PLACE)
+        lines.append(value << np.uint64(windows.scales[w]))
+        digit = Ring(windows.widths[w]).reduce(words >> np.uint64(windows.starts[w]))
+        found = np.where(digit > np.uint64(1), w, found)
+    return AShare(np.take_along_axis(np.stack(lines), found[None], axis=0)[0], RING64, 0)
+
+
 def _segmented(
     party: Party,
     x: AShare,
@@ -276,6 +305,20 @@ def _evaluate_lines(party: Party, x: AShare, table: LineTable) -> AShare:
     value = _rounded(value, table.value_bits - table.frac_bits) + table.low
     beyond = np.where(own < 0, table.low, table.high + table.slope * units)
     return AShare(np.where(inside, value, beyond).view(np.uint64), x.ring, x.frac_bits)
+
+
+def _look_up_curve(
+    party: Party, x: AShare, table: CurveTable, bits: int, ring: Ring, frac_bits: int
+) -> AShare:
+    """The line of x's cell, with the rounding of the result; 0 below all cells, x above them."""
+    units = signed(x.ring, x.data)
+    place = units + START
+    cell = np.clip(place >> np.int64(CELL), 0, (1 << INDEX) - 1)
+    rise = np.array(table.slopes, np.int64)[cell] * (place & np.int64((1 << CELL) - 1))
+    value = _rounded(np.array(table.values, np.int64)[cell] + rise, VALUE - frac_bits)
+    line = units << np.int64(frac_bits - FRAC)
+    found = np.where(place < 0, 0, np.where(place >> np.int64(CELL + INDEX) > 0, line, value))
+    return AShare(found.view(np.uint64), ring, frac_bits)
 
 
 def _exp2(party: Party, z: AShare, ring: Ring) -> AShare:
@@ -341,9 +384,11 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
     maximum: _maximum,
     evaluate: _evaluate,
     evaluate_lines: _evaluate_lines,
+    look_up_curve: _look_up_curve,
     exp2: _exp2,
     to_field: _to_field,
     from_field: _from_field,
+    inverses: _inverses,
     segmented: _segmented,
     laplace: _laplace,
     gaussian: _gaussian,
@@ -352,4 +397,4 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
 #: All of them, by name.
 IDEALS: dict[str, Callable[..., Steps[Any]]] = {
     protocol.name: _now(compute) for protocol, compute in DEFINED.items()
-} | {softmax_weights.name: _softmax_weights}
+} | {softmax_weights.name: _softmax_weights, open_quotient.name: _open_quotient}

@@ -52,7 +52,7 @@ class Operations(ABC):
     def digit_monomials(self, planes: Array, widths: Sequence[int]) -> Array:
         """All products of planes inside each digit, then the top plane.
 
-        `planes` [1 + sum(widths), W] holds the bits of numbers, lowest first; digits of `widths` (1 to 8) bits from
+        `planes` [1 + sum(widths), W] holds the bits of numbers, lowest first; digits of `widths` (1 to 9) bits from
         the low end cover all but the top one. A digit of b bits gives 2^b - 1 planes, the product over the set
         bits of S for S = 1 .. 2^b - 1. Result [sum(2^b - 1) + 1, W].
         """
@@ -78,6 +78,15 @@ class Operations(ABC):
         lt = lt_(m-1) + eq_(m-1) (lt_(m-2) + eq_(m-2) (...)) for m = arity in 2 .. 8, and with `with_eq` also
         eq = prod eq_j. `opened` [node_inputs, V] are inputs XOR masks, `basis` [node_inputs + len(node_subsets),
         V] shares of the masks and of their products. Result [1 + with_eq, V].
+        """
+
+    @abstractmethod
+    def node_numbers(self, opened: Array, shares: Array, arity: int, field: int, lead: np.uint64) -> Array:
+        """`node` of 1 to 4 digits, without equality, as shares modulo 2^field: [64 V].
+
+        For digits of which at most one term is 1: then the sum over the integers is the joint result. `opened`
+        [2 arity - 1, V] as for `node`; `shares` [rows, 64 V]: those of the masks' products, in fields of words
+        (`number_fields`). Result below 2^field.
         """
 
     @abstractmethod
@@ -159,7 +168,7 @@ class Operations(ABC):
 
     @abstractmethod
     def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
-        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128 or 256.
+        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128, 256, 512 or 4096.
 
         x [n]: opened numbers. unit [size / 64, n]: bit j of element e is bit j % 64 of unit[j / 64, e].
         """

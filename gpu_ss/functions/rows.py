@@ -6,17 +6,19 @@ Where the two parties make the correlations themselves and the rows are many, th
 
 from __future__ import annotations
 
+from gpu_ss.cost import Cost, opening
 from gpu_ss.field import FIELD53, FIELD60, Field
 from gpu_ss.party import Party, Steps
-from gpu_ss.protocols import arith, fields
+from gpu_ss.protocols import arith, fields, quotient
 from gpu_ss.protocols.fields import OpenedElements, from_field, open_elements, to_field
 from gpu_ss.protocols.io import Opened, open_masked
-from gpu_ss.protocols.trunc import truncate
-from gpu_ss.ring import RING64, Ring
+from gpu_ss.protocols.quotient import OpenedQuotient, open_quotient
+from gpu_ss.protocols.trunc import truncate, truncate_cost
+from gpu_ss.ring import RING64, Ring, wire_bytes
 from gpu_ss.values import AShare
 
-#: Rows, opened in whichever of the two.
-Rows = Opened | OpenedElements
+#: Rows, opened in whichever of the two; in a ring also before they are truncated.
+Rows = Opened | OpenedQuotient | OpenedElements
 #: Products of up to 2^51 and of up to 2^58.
 NARROW, WIDE = FIELD53, FIELD60
 
@@ -35,16 +37,46 @@ def opened_rows(party: Party, x: AShare, shift: int, ring: Ring, field: Field, t
 
 
 def opened_in_ring(party: Party, x: AShare, shift: int, ring: Ring, tag: str) -> Steps[Rows]:
-    """The same in `ring`."""
+    """The same in `ring`. With a dealer, what truncates at a cost does it after the opening."""
+    if _after_opening(x.ring.bits, shift, ring.bits) and not party.economy.alone:
+        return (yield from open_quotient.steps(party, x, shift, ring, tag))
     short = yield from truncate.steps(party, x, shift, ring)
     (opened,) = yield from open_masked.steps(party, short, tag=tag)
     return opened
+
+
+def _after_opening(bits: int, shift: int, out_bits: int) -> bool:
+    """Whether numbers are opened first and truncated afterwards, with a dealer."""
+    return out_bits > bits - shift
+
+
+def opened_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
+    """Cost of `opened_in_ring`."""
+    if _after_opening(bits, shift, out_bits):
+        return quotient.quotient_cost(rows * n, bits, shift, out_bits)
+    return truncate_cost(rows * n, bits, shift, out_bits) + opening((rows * n, out_bits))
+
+
+def squares_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
+    """Cost of `square_sums` of rows that were opened so."""
+    if _after_opening(bits, shift, out_bits):
+        return quotient.squares_cost(rows, n, bits, shift, out_bits)
+    return Cost(offline=wire_bytes(rows, out_bits))
+
+
+def factors_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
+    """Cost of the product in `scaled_rows`, before it is truncated."""
+    if _after_opening(bits, shift, out_bits):
+        return quotient.scaled_cost(rows, n, bits, shift, out_bits)
+    return opening((rows, out_bits)) + Cost(offline=wire_bytes(rows * n, out_bits))
 
 
 def square_sums(party: Party, x: Rows) -> Steps[AShare]:
     """sum_j x_ij^2 in 64 bits, exact below half the field's size: [rows]."""
     if isinstance(x, Opened):
         return arith.row_square_sums(party, x)
+    if isinstance(x, OpenedQuotient):
+        return quotient.row_square_sums(party, x)
     sums = fields.row_square_sums(party, x)
     return (yield from from_field.steps(party, sums, 0, RING64, signed=False))
 
@@ -53,8 +85,12 @@ def scaled_rows(
     party: Party, x: Rows, factor: AShare, drop: int, frac_bits: int, ring: Ring
 ) -> Steps[AShare]:
     """x_ij * factor_i with `frac_bits`, in `ring`. In a field the factor is taken with `drop` bits less."""
-    if isinstance(x, Opened):
-        product = yield from arith.times_rows(party, x, factor)
+    if not isinstance(x, OpenedElements):
+        product = yield from (
+            arith.times_rows(party, x, factor)
+            if isinstance(x, Opened)
+            else quotient.times_rows(party, x, factor)
+        )
         return (yield from truncate.steps(party, product, product.frac_bits - frac_bits, ring))
     short = yield from to_field.steps(party, factor, drop, x.field)
     elements = yield from fields.times_rows.steps(party, x, short)

@@ -11,15 +11,16 @@ from gpu_ss.field import FIELD60
 from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
-from gpu_ss.functions.inverse import rsqrt
+from gpu_ss.functions.inverse import raw_inverse, rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.noise import protect
 from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.functions.segmented import segmented
-from gpu_ss.functions.softmax import softmax
+from gpu_ss.functions.softmax import softmax, softmax_weights
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
+from gpu_ss.protocols import quotient
 from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
@@ -57,6 +58,16 @@ def _field_rows(party: Party, x: Any) -> Any:
     return from_field(party, times_rows(party, opened, to_field(party, total, 10, FIELD60)), 9, Ring(40))
 
 
+def _quotient_rows(party: Party, x: Any) -> Any:
+    rows = secret(party, x / 2**20, Ring(44)).reshape(4, 24)
+
+    def steps() -> Any:
+        opened = yield from quotient.open_quotient.steps(party, rows, 8, Ring(48))
+        return (yield from quotient.times_rows(party, opened, quotient.row_square_sums(party, opened)))
+
+    return party.run(steps())
+
+
 def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
     guarantee = Guarantee(mechanism=mechanism, epsilon=8, delta=1e-3, sensitivity=2.0**-14)
     return party.run(protect(party, [secret(party, x)], guarantee))[0]
@@ -78,13 +89,17 @@ RUNS_BY_NAME: dict[str, Run] = {
     "relu": lambda p, x: relu(p, secret(p, x)),
     "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
     "gelu by lines": lambda p, x: evaluate_lines(p, secret(p, x / 2**20, Ring(24), 12), line_table("gelu")),
+    "gelu by cells": lambda p, x: activation(p, secret(p, x / 2**16, Ring(40), 12), "gelu", 24, Ring(53), 12),
     "segments": lambda p, x: segmented(p, secret(p, x), published.PUMA, 40),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
+    "inverses": lambda p, x: raw_inverse(p, secret(p, np.abs(x) + 1), "rsqrt"),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
+    "quotient rows": _quotient_rows,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "softmax weights": lambda p, x: softmax_weights(p, secret(p, x / 2**14, Ring(28), 12).reshape(4, 24)),
     "laplace": lambda p, x: _noisy(p, x, "laplace"),
     "gaussian": lambda p, x: _noisy(p, x, "gaussian"),
     "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),
