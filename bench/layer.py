@@ -18,14 +18,13 @@ from gpu_ss.values import AShare
 from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges
 from transformer.encoder import Encoder, layer
-from transformer.parameters import LOG2_E, Slot, Words, encode_slot, fold, layer_slots
+from transformer.parameters import LOG2_E, Slot, Words, centred, encode_slot, fold, layer_slots
 from transformer.profiles import PROFILES
-from transformer.ranges import prove_ranges
+from transformer.ranges import prove_layer, prove_ranges
 from transformer.setup import WeightSource, from_words, nothing, set_up, shapes
 from transformer.terms import ProfileName
 
 SEED = 7
-RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,20 @@ def made_layer(hidden: int, heads: int, ffn: int) -> OneLayer:
         layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=512, types=0, eps=1e-12,
         activation="gelu", task="features",
     )  # fmt: skip
-    return OneLayer(Numbers(arch=arch, ranges=RANDOM_RANGES), random_layer(arch))
+    tensors = random_layer(arch)
+    return OneLayer(Numbers(arch=arch, ranges=prove_layer(tensors, arch)), tensors)
 
 
 def read_layer(folder: str, profile: ProfileName) -> OneLayer:
-    """Layer 0 of a model, with the ranges proven for the whole of it and a profile's functions."""
+    """Layer 0 of a model, with the ranges proven for it and a profile's functions."""
     found = hf.find_model(folder)
     arch = hf.read_architecture(found)
     weights = hf.read_weights(found)
     hf.check_weights(weights, arch)
     folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
     ranges = prove_ranges(folded, arch, PROFILES[profile])
-    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=ranges)
+    first = ranges.model_copy(update={"layers": ranges.layers[:1]})
+    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=first)
     return OneLayer(numbers, {slot.name: folded[slot.name] for slot in layer_slots(numbers)})
 
 
@@ -64,7 +65,7 @@ def random_layer(arch: Architecture) -> dict[str, Real]:
     scale = LOG2_E / sqrt(arch.head_size)
     qkv = rng.normal(0, 1.2, (n, 3 * n))
     qkv[:, :n] *= scale
-    return {
+    tensors = {
         "0.qkv": qkv,
         "0.qkv.bias": rng.normal(0, 0.1, 3 * n),
         "0.skip": np.full(n, sqrt(n)),
@@ -75,6 +76,10 @@ def random_layer(arch: Architecture) -> dict[str, Real]:
         "0.ffn.skip": np.full(n, sqrt(n)),
         "0.ffn2": rng.normal(0, 1 / sqrt(m), (m, n)),
         "0.ffn2.bias": rng.normal(0, 0.1, n),
+    }
+    return {
+        name: centred(value) if name.removesuffix(".bias") in ("0.output", "0.ffn2") else value
+        for name, value in tensors.items()
     }
 
 
@@ -132,7 +137,7 @@ class LayerJob(Job):
         self.shape = (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
         self._models: list[Encoder] = []
         self._plans: dict[int, tuple[Plan, Plan]] = {}
-        self.ring_bits, self.frac_bits = self._numbers.hidden_bits, self._numbers.ACTIVATION
+        self.ring_bits, self.frac_bits = self._numbers.at(0).hidden_bits, self._numbers.ACTIVATION
 
     def describe(self) -> dict[str, Any]:
         batch, seq, hidden, heads, ffn = self.shape

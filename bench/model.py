@@ -37,7 +37,7 @@ class ModelJob(Job):
         self._request = Request(batch=batch, length=seq)
         check_request(self._request, self._model.card)
         self.shape = (batch, seq, arch.layers, arch.hidden, arch.heads, arch.ffn, arch.vocab)
-        self.ring_bits, self.frac_bits = numbers.hidden_bits, numbers.ACTIVATION
+        self.ring_bits, self.frac_bits = numbers.at(0).hidden_bits, numbers.ACTIVATION
         self._encoders: list[Encoder] = []
         self._plans: dict[int, tuple[Plan, Plan]] = {}
 

@@ -46,6 +46,7 @@ from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Dealing
 from gpu_ss.provider.specs.arithmetic import (
+    LiftedRowProduct,
     MatmulProduct,
     Powers,
     Product,
@@ -62,6 +63,7 @@ from gpu_ss.values import AShare, BShare, FShare
 VANISHING = (
     FieldRowProduct,
     FieldRowSquareSum,
+    LiftedRowProduct,
     MatmulProduct,
     Powers,
     Product,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gpu_ss.functions.rows import NARROW, opened_rows, scaled_rows
+from gpu_ss.functions.rows import NARROW, liftable_rows, scaled_rows
 from gpu_ss.functions.rows import Rows as OpenedRows
 from gpu_ss.functions.softmax import (
     INVERSE_RING,
@@ -37,6 +37,7 @@ Weights = Callable[[Party, AShare], Steps[AShare]]
 Rows = Callable[[Party, AShare, AShare, int], Steps[AShare]]
 
 CONSTANT_FRAC = 16  # fractional bits of public factors
+INVERSE_DROP = 5  # of the inverse sums' 25 fractional bits: what is left resolves 1 / 256 to 12 bits
 
 
 def normalised_last(weights: Weights) -> Kernel:
@@ -48,10 +49,12 @@ def normalised_last(weights: Weights) -> Kernel:
         scores = yield from _scores(party, numbers, q, k)
         found = yield from weights(party, with_mask(party, scores, _of_keys(keep)))
         values, inverse = yield from together(
-            _weighted_values(party, found, v), inverse_sums.steps(party, found)
+            _weighted_values(party, numbers, found, v), inverse_sums.steps(party, found)
         )
         hidden = Ring(numbers.hidden_bits)
-        result = yield from scaled_rows(party, values, inverse.reshape(-1), 0, numbers.ACTIVATION, hidden)
+        factor = inverse.reshape(-1)
+        drop = 0 if party.economy.alone else INVERSE_DROP
+        result = yield from scaled_rows(party, values, factor, drop, numbers.ACTIVATION, hidden)
         return result.reshape(*v.shape)
 
     return kernel
@@ -68,7 +71,7 @@ def normalised_first(rows: Rows, masked: bool) -> Kernel:
             scores = with_mask(party, scores, _of_keys(keep))
         shape = (*scores.shape[:2], scores.shape[-1])
         bits = keep.reshape(keep.shape[0], 1, -1).map(lambda d: party.backend.xp.broadcast_to(d, shape))
-        p = yield from rows(party, scores, bits, numbers.ranges.score + (2 if masked else 0))
+        p = yield from rows(party, scores, bits, numbers.bounds.score + (3 if masked else 0))
         return (yield from _values(party, numbers, p, v))
 
     return kernel
@@ -121,12 +124,13 @@ def _of_keys(keep: AShare) -> AShare:
     return keep.reshape(keep.shape[0], 1, 1, keep.shape[1])
 
 
-def _weighted_values(party: Party, weights: AShare, v: AShare) -> Steps[OpenedRows]:
-    """E V at scale ACTIVATION, opened as rows of one head's values."""
+def _weighted_values(party: Party, numbers: Numbers, weights: AShare, v: AShare) -> Steps[OpenedRows]:
+    """E V at scale ACTIVATION, opened as rows of one head's values: in the smallest rings that hold it."""
+    ring = Ring(min(INVERSE_RING.bits, numbers.sums_bits(v.shape[-2])))
     short = yield from truncate.steps(party, weights, weights.frac_bits - PROBABILITY_FRAC, INVERSE_RING)
-    sums = yield from matmul.steps(party, short, v.narrowed(INVERSE_RING))
+    sums = yield from matmul.steps(party, short.narrowed(ring), v.narrowed(ring))
     rows = sums.reshape(-1, v.shape[-1])
-    return (yield from opened_rows(party, rows, PROBABILITY_FRAC, INVERSE_RING, NARROW, "values"))
+    return (yield from liftable_rows(party, rows, PROBABILITY_FRAC, INVERSE_RING, NARROW, "values"))
 
 
 def _values(party: Party, numbers: Numbers, p: AShare, v: AShare) -> Steps[AShare]:

@@ -18,6 +18,7 @@ from gpu_ss.provider.dealer import ClientProvider, DealerSession, StreamProvider
 from gpu_ss.provider.dealing import DealingEngine, unpack_corrections
 from gpu_ss.provider.specs.arithmetic import (
     ColumnProduct,
+    LiftedRowProduct,
     MatmulProduct,
     Powers,
     Product,
@@ -81,6 +82,8 @@ DERIVED: list[Correlation] = [
     ExpLookup(MaskView(8, N, 30, 30), 7, 9, 12, 20, 14, 64),
     UnitVectors(N, 5),
     CrossProducts(N, 20, 3),
+    LiftedRowProduct(2, 3, 10, 7, 20, 30, 60),
+    LiftedRowProduct(2, 3, 10, 7, 40, 55, 64),
 ]
 
 
@@ -214,6 +217,19 @@ def test_words_times_bits_of_the_other_party(dealt: Any) -> None:
     for owner in (0, 1):
         expected = bits[1 - owner] * words[owner] & np.uint64(2**20 - 1)
         assert np.array_equal(value(dealt, DERIVED[18], 4 + owner), expected)
+
+
+@pytest.mark.parametrize("index", [19, 20])
+def test_row_products_of_signed_masks(dealt: Any, index: int) -> None:
+    spec = DERIVED[index]
+    a = mask(dealt, 2) & np.uint64(2**spec.a_bits - 1)
+    b = (mask(dealt, 3) & np.uint64(2**spec.b_bits - 1))[:, None]
+    top_a, top_b = a >> np.uint64(spec.a_bits - 1), b >> np.uint64(spec.b_bits - 1)
+    expected = [a, top_a, b, top_b, a * b, top_a * b, a * top_b, top_a * top_b]
+    outs = spec.outputs()
+    assert len(outs) == (8 if index == 19 else 7)
+    for k, (out, words) in enumerate(zip(outs, expected, strict=False)):
+        assert np.array_equal(value(dealt, spec, k), words & np.uint64(2**out.bits - 1))
 
 
 def test_mask_views() -> None:

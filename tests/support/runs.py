@@ -20,11 +20,13 @@ from gpu_ss.functions.segmented import segmented
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
+from gpu_ss.protocols import lifted
 from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.fields import from_field, open_elements, row_square_sums, times_rows, to_field
 from gpu_ss.protocols.io import private
+from gpu_ss.protocols.lifted import open_liftable
 from gpu_ss.protocols.lines import evaluate_lines
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.power import exp2
@@ -62,6 +64,12 @@ def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
     return party.run(protect(party, [secret(party, x)], guarantee))[0]
 
 
+def _lifted_rows(party: Party, x: Any) -> Any:
+    rows = secret(party, x / 2**20, Ring(30)).reshape(4, 24)
+    opened = party.run(open_liftable(party, rows, "rows"))
+    return lifted.times_rows(party, opened, secret(party, x[:4] / 2**20, Ring(26)), RING64)
+
+
 RUNS_BY_NAME: dict[str, Run] = {
     "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
     "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
@@ -84,6 +92,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
+    "lifted rows": _lifted_rows,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
     "laplace": lambda p, x: _noisy(p, x, "laplace"),
     "gaussian": lambda p, x: _noisy(p, x, "gaussian"),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.models import add_pooling, make_model, random_tokens
 from transformer import hf
-from transformer.architecture import Architecture, Numbers, Ranges
+from transformer.architecture import USUAL, Architecture, Numbers, Ranges
 from transformer.client import check_tokens, load_tokenizer, tokenize
 from transformer.errors import (
     InputError,
@@ -22,7 +22,7 @@ from transformer.errors import (
 )
 from transformer.inference import Request
 from transformer.model import PrivateModel, check_request
-from transformer.parameters import fold, layout
+from transformer.parameters import centred, fold, layout
 from transformer.ranges import measure, prove_ranges
 from transformer.settings import SettingsError, load_settings
 
@@ -132,12 +132,12 @@ def test_ranges_hold_on_random_rows(tmp_path: Path) -> None:
     folder = hf.find_model(make_model(tmp_path, initializer_range=0.5))
     arch = hf.read_architecture(folder)
     tensors = fold(hf.read_weights(folder), Numbers(arch=arch, ranges=Ranges()))
-    bounds = measure(tensors, arch)
+    proof = measure(tensors, arch)
     rng = np.random.default_rng(0)
     t = rng.normal(size=(500, arch.hidden))
     t /= np.linalg.norm(t, axis=1, keepdims=True)
     n, size = arch.hidden, arch.head_size
-    for i in range(arch.layers):
+    for i, bounds in enumerate(proof.layers):
         qkv = t @ tensors[f"{i}.qkv"] + tensors[f"{i}.qkv.bias"]
         for h in range(arch.heads):
             q, k = (qkv[:, j * n + h * size : j * n + (h + 1) * size] for j in (0, 1))
@@ -148,8 +148,9 @@ def test_ranges_hold_on_random_rows(tmp_path: Path) -> None:
         out = (
             np.maximum(inner, 0) @ tensors[f"{i}.ffn2"]
             + tensors[f"{i}.ffn2.bias"]
-            + t * tensors[f"{i}.ffn.skip"]
+            + centred(t * tensors[f"{i}.ffn.skip"])
         )
+        assert np.abs(out.mean(axis=1)).max() < 1e-12, "weights centre what is normalised"
         assert np.linalg.norm(out, axis=1).max() <= bounds["norm"]
 
 
@@ -163,8 +164,10 @@ def test_published_ranges_are_coarse(tmp_path: Path) -> None:
     arch = hf.read_architecture(folder)
     tensors = fold(hf.read_weights(folder), Numbers(arch=arch, ranges=Ranges()))
     ranges = prove_ranges(tensors, arch)
-    assert all(v % 2 == 0 for v in ranges.model_dump().values())
-    assert ranges == Ranges(), "a small model publishes the defaults, that is nothing"
+    assert ranges == Ranges(layers=(USUAL, USUAL)), "a small model publishes the defaults, that is nothing"
+    large = prove_ranges({name: 16.5 * value for name, value in tensors.items()}, arch)
+    published = [*large.head.model_dump().values(), *large.layers[0].model_dump().values()]
+    assert all(v % 2 == 0 for v in published)
 
 
 def test_layout_is_public(tmp_path: Path) -> None:
