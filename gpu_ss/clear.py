@@ -35,18 +35,18 @@ from gpu_ss.prg import Prg
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.compare import effective, ge_public
 from gpu_ss.protocols.fields import from_field, to_field
-from gpu_ss.protocols.io import open_masked, reveal
+from gpu_ss.protocols.io import add_public, open_masked, reveal
 from gpu_ss.protocols.lines import LineTable, evaluate_lines
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.periodic import WAVE_FRAC, WAVE_RING, sine_series
 from gpu_ss.protocols.piecewise import Evaluated, PiecewiseTable, evaluate
 from gpu_ss.protocols.power import BELOW, FACTOR, POWER_FRAC, UNITS, exp2
+from gpu_ss.protocols.quotient import OpenedQuotient, open_quotient
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Dealing
 from gpu_ss.provider.specs.arithmetic import (
-    LiftedRowProduct,
     MatmulProduct,
     Powers,
     Product,
@@ -55,6 +55,12 @@ from gpu_ss.provider.specs.arithmetic import (
     WrapProduct,
 )
 from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
+from gpu_ss.provider.specs.quotients import (
+    QuotientMask,
+    QuotientProduct,
+    QuotientProducts,
+    QuotientSquares,
+)
 from gpu_ss.provider.specs.tables import ExpLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
 from gpu_ss.values import AShare, BShare, FShare
@@ -63,10 +69,13 @@ from gpu_ss.values import AShare, BShare, FShare
 VANISHING = (
     FieldRowProduct,
     FieldRowSquareSum,
-    LiftedRowProduct,
     MatmulProduct,
     Powers,
     Product,
+    QuotientMask,
+    QuotientProduct,
+    QuotientProducts,
+    QuotientSquares,
     RowProduct,
     RowSquareSum,
     WrapProduct,
@@ -153,6 +162,14 @@ def _truncate(party: Party, x: AShare, shift: int, ring: Ring | None = None) -> 
 def _rounded(values: Array, shift: int) -> Array:
     """int64 values / 2^shift to the nearest integer, half upwards."""
     return (values + (np.int64(1) << np.int64(shift - 1)) if shift else values) >> np.int64(shift)
+
+
+def _open_quotient(
+    party: Party, x: AShare, shift: int, ring: Ring, tag: str = "quotient"
+) -> Steps[OpenedQuotient]:
+    """As it is: rounding down what is half a unit more."""
+    raised = add_public(party, x, 1 << (shift - 1)) if shift else x
+    return (yield from open_quotient.unreplaced(party, raised, shift, ring, tag))
 
 
 def _extend(party: Party, x: AShare, ring: Ring) -> AShare:
@@ -354,4 +371,4 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
 #: All of them, by name.
 IDEALS: dict[str, Callable[..., Steps[Any]]] = {
     protocol.name: _now(compute) for protocol, compute in DEFINED.items()
-} | {softmax_weights.name: _softmax_weights}
+} | {softmax_weights.name: _softmax_weights, open_quotient.name: _open_quotient}

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gpu_ss.functions.rows import NARROW, liftable_rows, scaled_rows
+from gpu_ss.functions.rows import NARROW, opened_rows, scaled_rows
 from gpu_ss.functions.rows import Rows as OpenedRows
 from gpu_ss.functions.softmax import (
+    INVERSE_FRAC,
     INVERSE_RING,
     PROBABILITY_FRAC,
     WEIGHT_FRAC,
@@ -25,7 +26,7 @@ from gpu_ss.protocols.compare import effective
 from gpu_ss.protocols.io import open_masked
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
 from gpu_ss.protocols.trunc import extend, truncate
-from gpu_ss.ring import RING64, Ring
+from gpu_ss.ring import RING64, WORD, Ring
 from gpu_ss.values import AShare
 from transformer.architecture import Numbers
 from transformer.parameters import LOG2_E
@@ -37,7 +38,9 @@ Weights = Callable[[Party, AShare], Steps[AShare]]
 Rows = Callable[[Party, AShare, AShare, int], Steps[AShare]]
 
 CONSTANT_FRAC = 16  # fractional bits of public factors
-INVERSE_DROP = 5  # of the inverse sums' 25 fractional bits: what is left resolves 1 / 256 to 12 bits
+#: Of the inverse sums' fractional bits, with a dealer: those that are left resolve 1 / 256 to 12 bits.
+INVERSE_DROP = INVERSE_FRAC - 20
+SHORT_INVERSE_RING = Ring(INVERSE_RING.bits - INVERSE_DROP)
 
 
 def normalised_last(weights: Weights) -> Kernel:
@@ -51,10 +54,10 @@ def normalised_last(weights: Weights) -> Kernel:
         values, inverse = yield from together(
             _weighted_values(party, numbers, found, v), inverse_sums.steps(party, found)
         )
+        if not party.economy.alone:
+            inverse = yield from truncate.steps(party, inverse, INVERSE_DROP, SHORT_INVERSE_RING)
         hidden = Ring(numbers.hidden_bits)
-        factor = inverse.reshape(-1)
-        drop = 0 if party.economy.alone else INVERSE_DROP
-        result = yield from scaled_rows(party, values, factor, drop, numbers.ACTIVATION, hidden)
+        result = yield from scaled_rows(party, values, inverse.reshape(-1), 0, numbers.ACTIVATION, hidden)
         return result.reshape(*v.shape)
 
     return kernel
@@ -125,12 +128,17 @@ def _of_keys(keep: AShare) -> AShare:
 
 
 def _weighted_values(party: Party, numbers: Numbers, weights: AShare, v: AShare) -> Steps[OpenedRows]:
-    """E V at scale ACTIVATION, opened as rows of one head's values: in the smallest rings that hold it."""
+    """E V at scale ACTIVATION, opened as rows of one head's values: in the smallest rings that hold it.
+
+    With a dealer they are lifted to the ring from which dividing by the sums is a free truncation.
+    """
     ring = Ring(min(INVERSE_RING.bits, numbers.sums_bits(v.shape[-2])))
     short = yield from truncate.steps(party, weights, weights.frac_bits - PROBABILITY_FRAC, INVERSE_RING)
     sums = yield from matmul.steps(party, short.narrowed(ring), v.narrowed(ring))
-    rows = sums.reshape(-1, v.shape[-1])
-    return (yield from liftable_rows(party, rows, PROBABILITY_FRAC, INVERSE_RING, NARROW, "values"))
+    rows, wide = sums.reshape(-1, v.shape[-1]), INVERSE_RING
+    if not party.economy.alone:
+        wide = Ring(min(WORD, numbers.hidden_bits + INVERSE_FRAC - INVERSE_DROP))
+    return (yield from opened_rows(party, rows, PROBABILITY_FRAC, wide, NARROW, "values"))
 
 
 def _values(party: Party, numbers: Numbers, p: AShare, v: AShare) -> Steps[AShare]:

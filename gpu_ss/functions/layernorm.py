@@ -9,22 +9,25 @@ parties alone) squares leave little room: there a is opened twice, coarser for t
 
 from __future__ import annotations
 
-from gpu_ss.cost import Cost, opening
+from gpu_ss.cost import Cost
 from gpu_ss.errors import RingMismatch
 from gpu_ss.functions.inverse import raw_inverse
 from gpu_ss.functions.rows import (
     WIDE,
     Rows,
+    factors_cost,
+    opened_cost,
     opened_in_field,
     opened_in_ring,
     scaled_rows,
     square_sums,
+    squares_cost,
 )
 from gpu_ss.functions.tables import INVERSE_BITS
 from gpu_ss.party import Party, Steps, protocol, together
 from gpu_ss.protocols.io import add_public
 from gpu_ss.protocols.trunc import truncate_cost
-from gpu_ss.ring import RING64, WORD, Ring, wire_bytes
+from gpu_ss.ring import RING64, WORD, Ring
 from gpu_ss.values import AShare
 
 CENTRED_FRAC = 16
@@ -48,12 +51,12 @@ def _cost(
 ) -> Cost:
     rows = x.size // x.shape[-1]
     per_row = AShare(x.data[..., 0], RING64, 0)
+    read = rows, x.shape[-1], x.ring.bits, _shift(x, centred_frac, centred), WORD
     return (
-        truncate_cost(x.size, x.ring.bits, _shift(x, centred_frac, centred), WORD)
-        + opening((x.size, WORD))
-        + Cost(offline=wire_bytes(rows, WORD) + wire_bytes(x.size, WORD))
+        opened_cost(*read)
+        + squares_cost(*read)
         + raw_inverse.cost(per_row, "rsqrt")
-        + opening((rows, WORD))
+        + factors_cost(*read)
         + truncate_cost(x.size, WORD, INVERSE_BITS - frac_bits, ring.bits)
     )
 

@@ -6,19 +6,19 @@ Where the two parties make the correlations themselves and the rows are many, th
 
 from __future__ import annotations
 
-from gpu_ss.errors import RingMismatch
+from gpu_ss.cost import Cost, opening
 from gpu_ss.field import FIELD53, FIELD60, Field
 from gpu_ss.party import Party, Steps
-from gpu_ss.protocols import arith, fields, lifted
+from gpu_ss.protocols import arith, fields, quotient
 from gpu_ss.protocols.fields import OpenedElements, from_field, open_elements, to_field
 from gpu_ss.protocols.io import Opened, open_masked
-from gpu_ss.protocols.lifted import Liftable, open_liftable
+from gpu_ss.protocols.quotient import OpenedQuotient, open_quotient
 from gpu_ss.protocols.trunc import truncate
-from gpu_ss.ring import RING64, WORD, Ring
+from gpu_ss.ring import RING64, Ring, wire_bytes
 from gpu_ss.values import AShare
 
-#: Rows, opened in whichever of the two, or in a small ring for products in a larger one.
-Rows = Opened | OpenedElements | Liftable
+#: Rows, opened in whichever of the two; in a ring also in a smaller one, from which they are lifted.
+Rows = Opened | OpenedQuotient | OpenedElements
 #: Products of up to 2^51 and of up to 2^58.
 NARROW, WIDE = FIELD53, FIELD60
 
@@ -37,29 +37,43 @@ def opened_rows(party: Party, x: AShare, shift: int, ring: Ring, field: Field, t
 
 
 def opened_in_ring(party: Party, x: AShare, shift: int, ring: Ring, tag: str) -> Steps[Rows]:
-    """The same in `ring`."""
+    """The same in `ring`. With a dealer it is opened in what the shift leaves, if that is smaller, and lifted."""
+    left = x.ring.bits - shift
+    if left < ring.bits and not party.economy.alone:
+        short = yield from truncate.steps(party, x, shift, Ring(left))
+        return (yield from open_quotient.steps(party, short, 0, ring, tag))
     short = yield from truncate.steps(party, x, shift, ring)
     (opened,) = yield from open_masked.steps(party, short, tag=tag)
     return opened
 
 
-def liftable_rows(party: Party, x: AShare, shift: int, ring: Ring, field: Field, tag: str) -> Steps[Rows]:
-    """The same in the ring that the shift leaves, without a round, for a dealer can lift rows from there.
+def opened_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
+    """Cost of `opened_in_ring` with a dealer."""
+    if bits - shift < out_bits:
+        return quotient.quotient_cost(rows * n, bits - shift, 0, out_bits)
+    return opening((rows * n, out_bits))
 
-    Two parties alone: `opened_rows`.
-    """
-    if party.economy.alone:
-        return (yield from opened_rows(party, x, shift, ring, field, tag))
-    short = yield from truncate.steps(party, x, shift, Ring(x.ring.bits - shift))
-    return (yield from open_liftable(party, short, tag))
+
+def squares_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
+    """Cost of `square_sums` of rows that were opened so."""
+    if bits - shift < out_bits:
+        return quotient.squares_cost(rows, n, bits - shift, 0, out_bits)
+    return Cost(offline=wire_bytes(rows, out_bits))
+
+
+def factors_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
+    """Cost of the product in `scaled_rows`, before it is truncated."""
+    if bits - shift < out_bits:
+        return quotient.scaled_cost(rows, n, bits - shift, 0, out_bits)
+    return opening((rows, out_bits)) + Cost(offline=wire_bytes(rows * n, out_bits))
 
 
 def square_sums(party: Party, x: Rows) -> Steps[AShare]:
     """sum_j x_ij^2 in 64 bits, exact below half the field's size: [rows]."""
-    if isinstance(x, Liftable):
-        raise RingMismatch("rows that are opened in a small ring have no room for squares")
     if isinstance(x, Opened):
         return arith.row_square_sums(party, x)
+    if isinstance(x, OpenedQuotient):
+        return quotient.row_square_sums(party, x)
     sums = fields.row_square_sums(party, x)
     return (yield from from_field.steps(party, sums, 0, RING64, signed=False))
 
@@ -67,23 +81,14 @@ def square_sums(party: Party, x: Rows) -> Steps[AShare]:
 def scaled_rows(
     party: Party, x: Rows, factor: AShare, drop: int, frac_bits: int, ring: Ring
 ) -> Steps[AShare]:
-    """x_ij * factor_i with `frac_bits`, in `ring`. The factor loses `drop` bits first (of `Opened` rows: none)."""
-    if isinstance(x, Liftable):
-        return (yield from _scaled_lifted(party, x, factor, drop, frac_bits, ring))
-    if isinstance(x, Opened):
-        product = yield from arith.times_rows(party, x, factor)
+    """x_ij * factor_i with `frac_bits`, in `ring`. In a field the factor is taken with `drop` bits less."""
+    if not isinstance(x, OpenedElements):
+        product = yield from (
+            arith.times_rows(party, x, factor)
+            if isinstance(x, Opened)
+            else quotient.times_rows(party, x, factor)
+        )
         return (yield from truncate.steps(party, product, product.frac_bits - frac_bits, ring))
     short = yield from to_field.steps(party, factor, drop, x.field)
     elements = yield from fields.times_rows.steps(party, x, short)
     return (yield from from_field.steps(party, elements, elements.frac_bits - frac_bits, ring))
-
-
-def _scaled_lifted(
-    party: Party, x: Liftable, factor: AShare, drop: int, frac_bits: int, ring: Ring
-) -> Steps[AShare]:
-    """In the ring from which the result is a free truncation, if there is one."""
-    short = yield from truncate.steps(party, factor, drop, Ring(factor.ring.bits - drop))
-    shift = x.frac_bits + short.frac_bits - frac_bits
-    wide = Ring(min(WORD, ring.bits + shift))
-    product = yield from lifted.times_rows.steps(party, x, short, wide)
-    return (yield from truncate.steps(party, product, shift, ring))

@@ -18,7 +18,6 @@ from gpu_ss.provider.dealer import ClientProvider, DealerSession, StreamProvider
 from gpu_ss.provider.dealing import DealingEngine, unpack_corrections
 from gpu_ss.provider.specs.arithmetic import (
     ColumnProduct,
-    LiftedRowProduct,
     MatmulProduct,
     Powers,
     Product,
@@ -38,6 +37,7 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
+from gpu_ss.provider.specs.quotients import QuotientProducts
 from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors, power_table
 from gpu_ss.provider.specs.transfers import CrossProducts
 from gpu_ss.provider.wire import decode_specs, encode_specs
@@ -82,8 +82,8 @@ DERIVED: list[Correlation] = [
     ExpLookup(MaskView(8, N, 30, 30), 7, 9, 12, 20, 14, 64),
     UnitVectors(N, 5),
     CrossProducts(N, 20, 3),
-    LiftedRowProduct(2, 3, 10, 7, 20, 30, 60),
-    LiftedRowProduct(2, 3, 10, 7, 40, 55, 64),
+    QuotientProducts(2, 3, 10, 7, 25, 5, 30, 60),
+    QuotientProducts(2, 3, 10, 7, 40, 0, 55, 64),
 ]
 
 
@@ -222,13 +222,15 @@ def test_words_times_bits_of_the_other_party(dealt: Any) -> None:
 @pytest.mark.parametrize("index", [19, 20])
 def test_row_products_of_signed_masks(dealt: Any, index: int) -> None:
     spec = DERIVED[index]
-    a = mask(dealt, 2) & np.uint64(2**spec.a_bits - 1)
+    assert isinstance(spec, QuotientProducts)
+    a = mask(dealt, 2) & np.uint64(2**spec.source - 1)
     b = (mask(dealt, 3) & np.uint64(2**spec.b_bits - 1))[:, None]
-    top_a, top_b = a >> np.uint64(spec.a_bits - 1), b >> np.uint64(spec.b_bits - 1)
-    expected = [a, top_a, b, top_b, a * b, top_a * b, a * top_b, top_a * top_b]
+    whole, top, top_b = a >> spec.shift, a >> (spec.source - 1), b >> (spec.b_bits - 1)
     outs = spec.outputs()
-    assert len(outs) == (8 if index == 19 else 7)
-    for k, (out, words) in enumerate(zip(outs, expected, strict=False)):
+    assert [out.bits for out in outs] == ([60, 40, 30, 10] if index == 19 else [64, 24, 9])
+    for k, (out, words) in enumerate(
+        zip(outs, [whole * b, top * b, whole * top_b, top * top_b], strict=False)
+    ):
         assert np.array_equal(value(dealt, spec, k), words & np.uint64(2**out.bits - 1))
 
 

@@ -20,13 +20,12 @@ from gpu_ss.functions.segmented import segmented
 from gpu_ss.functions.softmax import softmax
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
-from gpu_ss.protocols import lifted
+from gpu_ss.protocols import quotient
 from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.fields import from_field, open_elements, row_square_sums, times_rows, to_field
 from gpu_ss.protocols.io import private
-from gpu_ss.protocols.lifted import open_liftable
 from gpu_ss.protocols.lines import evaluate_lines
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.power import exp2
@@ -59,15 +58,28 @@ def _field_rows(party: Party, x: Any) -> Any:
     return from_field(party, times_rows(party, opened, to_field(party, total, 10, FIELD60)), 9, Ring(40))
 
 
+def _quotient_rows(party: Party, x: Any) -> Any:
+    rows = secret(party, x / 2**20, Ring(44)).reshape(4, 24)
+
+    def steps() -> Any:
+        opened = yield from quotient.open_quotient.steps(party, rows, 8, Ring(48))
+        return (yield from quotient.times_rows(party, opened, quotient.row_square_sums(party, opened)))
+
+    return party.run(steps())
+
+
 def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
     guarantee = Guarantee(mechanism=mechanism, epsilon=8, delta=1e-3, sensitivity=2.0**-14)
     return party.run(protect(party, [secret(party, x)], guarantee))[0]
 
 
 def _lifted_rows(party: Party, x: Any) -> Any:
-    rows = secret(party, x / 2**20, Ring(30)).reshape(4, 24)
-    opened = party.run(open_liftable(party, rows, "rows"))
-    return lifted.times_rows(party, opened, secret(party, x[:4] / 2**20, Ring(26)), RING64)
+    def steps() -> Any:
+        rows = secret(party, x / 2**20, Ring(30)).reshape(4, 24)
+        opened = yield from quotient.open_quotient.steps(party, rows, 0, RING64)
+        return (yield from quotient.times_rows(party, opened, secret(party, x[:4] / 2**20, Ring(26))))
+
+    return party.run(steps())
 
 
 RUNS_BY_NAME: dict[str, Run] = {
@@ -92,6 +104,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
+    "quotient rows": _quotient_rows,
     "lifted rows": _lifted_rows,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
     "laplace": lambda p, x: _noisy(p, x, "laplace"),

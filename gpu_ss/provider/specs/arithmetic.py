@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from gpu_ss.errors import CorrelationError
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
-from gpu_ss.ring import Array, Ring
+from gpu_ss.ring import Array
 
 
 @dataclass(frozen=True)
@@ -120,51 +118,6 @@ class RowProduct(Correlation):
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         a = dealing.mask(self.a).reshape(self.rows, self.n)
         return (a * dealing.mask(self.b).reshape(self.rows, 1),)
-
-
-@dataclass(frozen=True)
-class LiftedRowProduct(Correlation):
-    """For masks a [rows, n] of a_bits and b [rows] of b_bits: what their signed forms need in a larger Z_2^bits.
-
-    With a' the top bit of a, its signed form is a or a - 2^a_bits a', whichever a public bit says (the same for b).
-    So: a, b, a b in Z_2^bits, and a', b', a' b, a b', a' b' in what is left of it above the powers of two that
-    multiply them; those that nothing is left for are left out.
-    """
-
-    a: int
-    b: int
-    rows: int
-    n: int
-    a_bits: int
-    b_bits: int
-    bits: int
-
-    refs: ClassVar = ("a", "b")
-
-    def parts(self) -> dict[str, Out]:
-        """The arrays by name, in order."""
-        above_a, above_b = self.bits - self.a_bits, self.bits - self.b_bits
-        of_rows, of_all = (self.rows, 1), (self.rows, self.n)
-        found = {
-            "a": (of_all, self.bits), "top_a": (of_all, above_a),
-            "b": (of_rows, self.bits), "top_b": (of_rows, above_b),
-            "a_b": (of_all, self.bits), "top_a_b": (of_all, above_a), "a_top_b": (of_all, above_b),
-            "tops": (of_all, above_a - self.b_bits),
-        }  # fmt: skip
-        return {name: Out(shape, bits) for name, (shape, bits) in found.items() if bits > 0}
-
-    def outputs(self) -> tuple[Out, ...]:
-        return tuple(self.parts().values())
-
-    def deal(self, dealing: Dealing) -> Sequence[Array]:
-        a = Ring(self.a_bits).reduce(dealing.mask(self.a).reshape(self.rows, self.n))
-        b = Ring(self.b_bits).reduce(dealing.mask(self.b).reshape(self.rows, 1))
-        top_a, top_b = a >> np.uint64(self.a_bits - 1), b >> np.uint64(self.b_bits - 1)
-        values = {
-            "a": a, "top_a": top_a, "b": b, "top_b": top_b,
-            "a_b": a * b, "top_a_b": top_a * b, "a_top_b": a * top_b, "tops": top_a * top_b,
-        }  # fmt: skip
-        return tuple(values[name] for name in self.parts())
 
 
 @dataclass(frozen=True)
