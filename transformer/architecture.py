@@ -65,15 +65,27 @@ class Bounds(BaseModel):
     score: attention scores, in units of log2. distance: exponents of a Gaussian kernel in the same units
     (for the profile that has one). value: entries of the value vectors. activation: entries of the feed-forward
     pre-activations and of head layers. norm: the L2 norm of any centred row that is normalised.
+    query, key: of the squared norms of a head's queries and keys, where those are calibrated and not proven. They
+    bound the scores then, and every query is checked for them (see `inference.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    score: int = Field(default=8, ge=5, le=24)
-    distance: int = Field(default=8, ge=5, le=28)
-    value: int = Field(default=6, ge=1, le=12)
-    activation: int = Field(default=6, ge=4, le=24)
-    norm: int = Field(default=8, ge=2, le=26)
+    score: int = Field(default=6, ge=5, le=24)
+    distance: int = Field(default=6, ge=5, le=28)
+    value: int = Field(default=4, ge=1, le=12)
+    activation: int = Field(default=4, ge=4, le=24)
+    norm: int = Field(default=6, ge=2, le=26)
+    query: int | None = Field(default=None, ge=2, le=36)
+    key: int | None = Field(default=None, ge=2, le=36)
+
+    @model_validator(mode="after")
+    def _bound_scores(self) -> Self:
+        if (self.query is None) != (self.key is None):
+            raise ValueError("calibrated ranges bound queries and keys, or neither")
+        if self.query is not None and self.key is not None and 2 * self.score < self.query + self.key:
+            raise ValueError("calibrated ranges of queries and keys do not bound the scores")
+        return self
 
 
 USUAL = Bounds()
@@ -82,7 +94,7 @@ USUAL = Bounds()
 class Ranges(BaseModel):
     """Powers of two that bound the real values of a model, proven from its weights when it is loaded.
 
-    They size the rings, so they are public: small numbers, rounded up to even ones and never below the defaults.
+    They size the rings, so they are public: small numbers, rounded up and never below the defaults.
     embedding: entries of the summed embeddings. head: what follows the encoder. layers: of each layer, in order.
     """
 

@@ -41,11 +41,12 @@ def run_demo(
     profile: str | None = None,
     pad_to: int | None = None,
     quiet: bool = True,
+    widths: Path | None = None,
 ) -> Result:
     """Launch server and dealer, be the client, and compare with the clear-text model."""
     check_texts(texts or TEXTS)
     folder = str(hf.find_model(model).path)
-    chosen = {
+    chosen: dict[str, object] = {
         "model": folder,
         "task": task,
         "backend": backend,
@@ -56,6 +57,7 @@ def run_demo(
         "engine": engine,
         "network": network,
         "profile": profile,
+        "widths": widths,
     }
     load_settings(None, chosen)  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
@@ -81,7 +83,18 @@ def usual_trust(backend: str, products: str | None) -> TrustMode:
 def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
     argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
-    for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "network", "profile"):
+    for name in (
+        "model",
+        "task",
+        "trust",
+        "weights",
+        "products",
+        "linear",
+        "engine",
+        "network",
+        "profile",
+        "widths",
+    ):
         argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
     dealt = chosen["trust"] == "dealer"
     if not dealt:

@@ -17,6 +17,7 @@ from gpu_ss.protocols.weights import Held, Static, affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Private, Public
 from transformer.architecture import Numbers
+from transformer.attention import Watch, ignore
 from transformer.profiles import PRECISE, Profile, relu_activation
 
 READ_RING = Ring(48)  # activations at Numbers.ACTIVATION fractional bits
@@ -28,6 +29,7 @@ class Encoder:
     """An encoder both parties are set up for: weights (opened or public) and biases by name, functions by profile.
 
     probe: called with the normalised rows before the first layer and after each one, where they are in clear.
+    watch: called with what a query is checked for, where bounds are calibrated.
     """
 
     numbers: Numbers
@@ -35,6 +37,7 @@ class Encoder:
     biases: Mapping[str, Private | Public]
     profile: Profile = PRECISE
     probe: Callable[[AShare], None] = lambda t: None
+    watch: Watch = ignore
 
     def biased(self, party: Party, x: AShare, name: str, rows: int | None = None) -> AShare:
         """x + bias (its first `rows` rows), the bias being private or public."""
@@ -100,7 +103,7 @@ def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AS
     qkv, skip = yield from affine.steps(party, t, [weights[f"{name}.qkv"], weights[f"{name}.skip"]])
     qkv = yield from _read(party, numbers, model.biased(party, qkv, f"{name}.qkv"))
     q, k, v = _heads(numbers, qkv)
-    attended = yield from model.profile.attention(party, numbers, q, k, v, keep)
+    attended = yield from model.profile.attention(party, numbers, q, k, v, keep, model.watch)
     (x,) = yield from affine.steps(party, _joined(attended), [weights[f"{name}.output"]])
     x = model.biased(party, x, f"{name}.output") + (yield from _centred(party, skip, x.ring))
     return (yield from _normalised(party, numbers, x))

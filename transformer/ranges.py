@@ -3,8 +3,8 @@
 A normalised row t has |t|_2 <= 1, so an entry of t W + b is at most |column of W|_2 + |b|; softmax averages its
 values (where a profile's weights do not sum to 1, it sums them); an activation satisfies |f(x)| <= |x| but for
 what its profile states; the norm of a product is at most the spectral norm times the
-norm. The server proves the bounds when it loads a model and publishes only powers of two (rounded up to even
-exponents, never below the defaults), so a violated bound is an error at load time and never a wrong answer.
+norm. The server proves the bounds when it loads a model and publishes only powers of two (never below the
+defaults), so a violated bound is an error at load time and never a wrong answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from transformer.profiles import PRECISE, Profile
 ROUNDING = 1.01  # what fixed-point rounding can add to a bound, generously
 
 
+#: The smallest exponents that are published, by the names of what is proven.
+PROVEN: dict[str, int] = {name: least for name, least in USUAL.model_dump().items() if least is not None}
 #: Bounds as real numbers, by the names of Bounds' fields.
 Measured = dict[str, float]
 
@@ -48,13 +50,11 @@ def prove_ranges(tensors: Mapping[str, Real], arch: Architecture, profile: Profi
 
 def prove_layer(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> Ranges:
     """The same for a single layer "0", without embedding and head."""
-    return publish(
-        Proof(1.0, dict.fromkeys(USUAL.model_dump(), 1.0), (_layer(tensors, arch, "0", profile),)), arch
-    )
+    return publish(Proof(1.0, dict.fromkeys(PROVEN, 1.0), (_layer(tensors, arch, "0", profile),)), arch)
 
 
 def publish(proof: Proof, arch: Architecture) -> Ranges:
-    """Bounds as even exponents, never below the defaults. Raises RangeTooSmall if the rings cannot hold them."""
+    """Bounds as exponents, never below the defaults. Raises RangeTooSmall if the rings cannot hold them."""
     try:
         ranges = Ranges(
             embedding=_exponent(proof.embedding, Ranges().embedding),
@@ -71,12 +71,11 @@ def publish(proof: Proof, arch: Architecture) -> Ranges:
 
 
 def _published(bounds: Measured) -> Bounds:
-    return Bounds(**{name: _exponent(bounds[name], usual) for name, usual in USUAL.model_dump().items()})
+    return Bounds(**{name: _exponent(bounds[name], usual) for name, usual in PROVEN.items()})
 
 
 def _exponent(bound: float, least: int) -> int:
-    exponent = math.ceil(math.log2(max(bound * ROUNDING, 1e-9)))
-    return max(least, exponent + exponent % 2)
+    return max(least, math.ceil(math.log2(max(bound * ROUNDING, 1e-9))))
 
 
 def check_fits(numbers: Numbers) -> None:
@@ -117,14 +116,26 @@ def _embedding(tensors: Mapping[str, Real], arch: Architecture) -> float:
     return float((total + (types.max(axis=0) if arch.types else 0)).max())
 
 
-def _layer(tensors: Mapping[str, Real], arch: Architecture, name: str, profile: Profile) -> Measured:
+def _heads(arch: Architecture) -> list[slice]:
+    """The columns of each head."""
+    return [slice(h * arch.head_size, (h + 1) * arch.head_size) for h in range(arch.heads)]
+
+
+def head_norms(tensors: Mapping[str, Real], arch: Architecture, name: str) -> list[tuple[float, float]]:
+    """Of each head of a layer, the largest norms of a query and of a key."""
     n = arch.hidden
     qkv, bias = tensors[f"{name}.qkv"], tensors[f"{name}.qkv.bias"]
-    q, k, v = (qkv[:, i * n : (i + 1) * n] for i in range(3))
-    bq, bk, bv = (bias[i * n : (i + 1) * n] for i in range(3))
+    q, k = (qkv[:, i * n : (i + 1) * n] for i in range(2))
+    bq, bk = (bias[i * n : (i + 1) * n] for i in range(2))
+    return [(_norm(q[:, h], bq[h]), _norm(k[:, h], bk[h])) for h in _heads(arch)]
+
+
+def _layer(tensors: Mapping[str, Real], arch: Architecture, name: str, profile: Profile) -> Measured:
+    n = arch.hidden
+    v, bv = tensors[f"{name}.qkv"][:, 2 * n :], tensors[f"{name}.qkv.bias"][2 * n :]
     value = _entry(v, bv)
-    heads = [slice(h * arch.head_size, (h + 1) * arch.head_size) for h in range(arch.heads)]
-    norms = [(_norm(q[:, h], bq[h]), _norm(k[:, h], bk[h])) for h in heads]
+    heads = _heads(arch)
+    norms = head_norms(tensors, arch, name)
     score, unit = max(a * b for a, b in norms), LOG2_E / math.sqrt(arch.head_size)
     distance = max(0.5 * (a / math.sqrt(unit) + b * math.sqrt(unit)) ** 2 for a, b in norms)
     attended = math.sqrt(sum(_norm(v[:, h], bv[h]) ** 2 for h in heads))
@@ -147,7 +158,7 @@ def _layer(tensors: Mapping[str, Real], arch: Architecture, name: str, profile: 
 
 
 def _head(tensors: Mapping[str, Real], arch: Architecture, profile: Profile) -> Measured:
-    bounds = dict.fromkeys(USUAL.model_dump(), 1.0)
+    bounds = dict.fromkeys(PROVEN, 1.0)
     for name in ("pooler", "transform"):
         if name in tensors:
             bounds["activation"] = _entry(tensors[name], tensors[f"{name}.bias"])

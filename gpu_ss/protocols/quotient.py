@@ -22,6 +22,7 @@ from gpu_ss.cost import Cost, opening
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party, Steps, protocol
 from gpu_ss.protocols.io import Opened, add_public, open_masked
+from gpu_ss.provider.base import Material
 from gpu_ss.provider.specs.quotients import QuotientMask, QuotientProduct, QuotientProducts, QuotientSquares
 from gpu_ss.ring import Array, Ring, wire_bytes
 from gpu_ss.values import AShare
@@ -50,6 +51,11 @@ class OpenedQuotient:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.wide.shape
+
+    def undivided(self, shape: tuple[int, ...]) -> Opened:
+        """What was opened with shift 0, as an opening in its own ring and in this shape."""
+        mask = Material(self.wide.mask.number, (self.wide.mask.only.reshape(shape),))
+        return Opened(self.words.reshape(shape), mask, self.wide.ring, self.frac_bits)
 
     @property
     def whole_bits(self) -> int:

@@ -159,22 +159,28 @@ def test_models_beyond_the_ring_are_refused(tmp_path: Path) -> None:
         load(make_model(tmp_path, initializer_range=300.0))
 
 
-def test_published_ranges_are_coarse(tmp_path: Path) -> None:
-    folder = hf.find_model(make_model(tmp_path))
+def test_published_ranges_are_powers_of_two_above_what_was_proven(tmp_path: Path) -> None:
+    folder = hf.find_model(make_model(tmp_path, initializer_range=0.6))
     arch = hf.read_architecture(folder)
     tensors = fold(hf.read_weights(folder), Numbers(arch=arch, ranges=Ranges()))
-    ranges = prove_ranges(tensors, arch)
-    assert ranges == Ranges(layers=(USUAL, USUAL)), "a small model publishes the defaults, that is nothing"
-    large = prove_ranges({name: 16.5 * value for name, value in tensors.items()}, arch)
-    published = [*large.head.model_dump().values(), *large.layers[0].model_dump().values()]
-    assert all(v % 2 == 0 for v in published)
+    proof, ranges = measure(tensors, arch), prove_ranges(tensors, arch)
+    wider = 0
+    for proven, published in zip((proof.head, *proof.layers), (ranges.head, *ranges.layers), strict=True):
+        for name, bound in proven.items():
+            exponent, least = getattr(published, name), getattr(USUAL, name)
+            assert bound < 2.0**exponent
+            assert exponent == least or bound > 0.98 * 2.0 ** (exponent - 1), "and no more"
+            wider += exponent > least
+    assert wider > 5
 
 
 def test_layout_is_public(tmp_path: Path) -> None:
     """Names, shapes and scales follow from the card alone, which says nothing about weights."""
     models = [load(make_model(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
-    assert layout(models[0].numbers) == layout(models[1].numbers)
-    assert models[0].card.model_copy(update={"name": "x"}) == models[1].card.model_copy(update={"name": "x"})
+    same = {"name": "x", "ranges": models[0].card.ranges}
+    cards = [model.card.model_copy(update=same) for model in models]
+    assert layout(cards[0].numbers) == layout(cards[1].numbers)
+    assert cards[0] == cards[1]
     assert "hidden" in repr(models[0])
 
 
