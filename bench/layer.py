@@ -17,12 +17,14 @@ from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
 from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges
+from transformer.calibrate import MARGIN_BITS, exponent, squared_norms
 from transformer.encoder import Encoder, layer
 from transformer.parameters import LOG2_E, Slot, Words, centred, encode_slot, fold, layer_slots
 from transformer.profiles import PROFILES
 from transformer.ranges import prove_layer, prove_ranges
 from transformer.setup import WeightSource, from_words, nothing, set_up, shapes
 from transformer.terms import ProfileName
+from transformer.widths import with_scores
 
 SEED = 7
 
@@ -113,7 +115,9 @@ def float_activation(name: str, x: Real) -> Real:
 class LayerJob(Job):
     """A BERT-type encoder layer on random rows, weights private to the server.
 
-    `folder`: layer 0 of that model; the sizes are then the model's. Errors are against the exact functions.
+    `folder`: layer 0 of that model; the sizes are then the model's. `calibrated`: scores in rings that hold what
+    these rows make of them, with the squares that are checked; the check itself is one for all layers of a query.
+    Errors are against the exact functions.
     """
 
     bench = "layer"
@@ -129,12 +133,20 @@ class LayerJob(Job):
         batch: int,
         folder: str | None = None,
         profile: ProfileName = "precise",
+        calibrated: bool = False,
     ) -> None:
-        self._folder, self._profile = folder, profile
+        self._folder, self._profile, self._calibrated = folder, profile, calibrated
         self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder, profile)
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
         self.shape = (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
+        if calibrated:
+            self.name = "layer calibrated"
+            norms = squared_norms(self._layer.tensors, self._arch, "0", self._rows())
+            measured = [exponent(norm, MARGIN_BITS) for norm in norms]
+            self._numbers = self._numbers.model_copy(
+                update={"ranges": with_scores(self._numbers.ranges, [measured])}
+            )
         self._models: list[Encoder] = []
         self._plans: dict[int, tuple[Plan, Plan]] = {}
         self.ring_bits, self.frac_bits = self._numbers.at(0).hidden_bits, self._numbers.ACTIVATION
@@ -143,7 +155,7 @@ class LayerJob(Job):
         batch, seq, hidden, heads, ffn = self.shape
         return {
             "hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch, "folder": self._folder,
-            "profile": self._profile,
+            "profile": self._profile, "calibrated": self._calibrated,
         }  # fmt: skip
 
     def _slots(self) -> list[Slot]:

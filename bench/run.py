@@ -58,13 +58,17 @@ def _sessions(setting: Setting, jobs: Sequence[Job], repeats: int) -> Iterator[R
                 yield bench.measure(job, repeats)
 
 
-def layer_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterator[Row]:
+def layer_rows(
+    setting: Setting, sizes: Sequence[Sizes], repeats: int, calibrated: bool = False
+) -> Iterator[Row]:
     """A row of one encoder layer for each of the sizes."""
     from bench.layer import LayerJob
 
     for one in sizes:
         folder = None if one.folder is None else str(one.folder)
-        job = LayerJob(one.hidden, one.heads, one.ffn, one.seq, one.batch, folder, setting.profile)
+        job = LayerJob(
+            one.hidden, one.heads, one.ffn, one.seq, one.batch, folder, setting.profile, calibrated
+        )
         with running(setting) as bench:
             yield bench.measure(job, repeats)
 

@@ -18,6 +18,8 @@ from transformer.parameters import Real
 from transformer.session import Progress, no_progress
 from transformer.widths import LEAST, Measured, Widths, tensors_digest
 
+MARGIN_BITS = 1  # that squared norms may exceed the largest seen, unless another margin is asked for
+
 
 def measure_widths(
     model: PrivateModel,

@@ -8,14 +8,14 @@ proven: to check them would cost more than narrower rings save (docs/architectur
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from transformer.architecture import Architecture, Bounds, Numbers, Ranges
+from transformer.architecture import USUAL, Architecture, Numbers, Ranges
 from transformer.errors import InputError
 from transformer.parameters import Real
 from transformer.ranges import ROUNDING, head_norms
@@ -89,10 +89,7 @@ def check_terms(terms: Terms) -> None:
 def calibrated(
     ranges: Ranges, widths: Widths, tensors: Mapping[str, Real], arch: Architecture, terms: Terms
 ) -> Ranges:
-    """Proven ranges with the scores of `widths`, wherever those are narrower. Raises InputError.
-
-    The check needs room: a query's squared norm below 2^38, its entries below the ring they are opened in.
-    """
+    """Proven ranges with the scores of `widths`, wherever those are narrower. Raises InputError."""
     check_terms(terms)
     if widths.model != tensors_digest(tensors) or len(widths.layers) != arch.layers:
         raise InputError(
@@ -100,18 +97,31 @@ def calibrated(
         )
     if widths.profile != terms.profile:
         raise InputError(f"the widths were calibrated with profile {widths.profile}, not {terms.profile}")
+    found = with_scores(ranges, [(layer.query, layer.key) for layer in widths.layers])
+    for i, bounds in enumerate(found.layers):
+        if bounds.query is not None:
+            _check_room(Numbers(arch=arch, ranges=found).at(i), tensors)
+    return found
+
+
+def with_scores(ranges: Ranges, measured: Sequence[Sequence[int]]) -> Ranges:
+    """The ranges with scores bounded by those exponents of each layer's queries and keys, where that is less."""
     layers = []
-    for i, (proven, measured) in enumerate(zip(ranges.layers, widths.layers, strict=True)):
-        score = max(Bounds().score, -(-(measured.query + measured.key) // 2))
-        if score >= proven.score:
-            layers.append(proven)
-            continue
-        found = proven.model_copy(update={"score": score, "query": measured.query, "key": measured.key})
-        layers.append(found)
-        numbers = Numbers(arch=arch, ranges=Ranges(layers=(found,))).at(0)
-        most = ROUNDING * max(norm for norms in head_norms(tensors, arch, str(i)) for norm in norms)
-        if most >= 2.0 ** min(19, numbers.score_bits - 2 - numbers.ACTIVATION):
-            raise InputError(
-                f"layer {i}: queries or keys may be too large to be checked; serve without --widths"
-            )
+    for proven, (query, key) in zip(ranges.layers, measured, strict=True):
+        score = max(USUAL.score, -(-(query + key) // 2))
+        narrower = {"score": score, "query": query, "key": key}
+        layers.append(proven.model_copy(update=narrower) if score < proven.score else proven)
     return ranges.model_copy(update={"layers": tuple(layers)})
+
+
+def _check_room(numbers: Numbers, tensors: Mapping[str, Real]) -> None:
+    """What is checked is proven to fit: squared norms below 2^38, entries in the ring that they are opened in.
+
+    Raises InputError.
+    """
+    layer = str(numbers.layer)
+    most = ROUNDING * max(norm for norms in head_norms(tensors, numbers.arch, layer) for norm in norms)
+    if most >= 2.0 ** min(19, numbers.score_bits - 2 - numbers.ACTIVATION):
+        raise InputError(
+            f"layer {layer}: queries or keys may be too large to be checked; serve without --widths"
+        )
