@@ -125,6 +125,7 @@ def layer(
     seq: options.Seq = 128,
     batch: options.Batches = "1",
     chunk: options.TextChunk = None,
+    calibrated: options.Calibrated = False,
     repeats: options.Repeats = 3,
     network: options.Networks = ["none"],  # noqa: B006 - typer copies it
     price_core_hour: options.CorePrice = None,
@@ -136,10 +137,12 @@ def layer(
     With --model, layer 0 of that model, and --hidden, --heads and --ffn are not used.
     """
     settings = chosen_settings(backend, server_backend, trust, network, profile)
+    if calibrated and trust != "dealer":
+        raise typer.BadParameter("calibrated widths need trust dealer")
     one = Sizes(hidden=hidden, heads=heads, ffn=ffn, seq=seq, folder=model)
     prices = Prices(price_core_hour, price_gpu_hour)
     for setting in settings:
-        emit(run.layer_rows(setting, by_batch(one, batch), repeats, chunk), out, prices)
+        emit(run.layer_rows(setting, by_batch(one, batch), repeats, chunk, calibrated), out, prices)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any
 from bench.job import null_share
 from bench.layer import LayerJob, made_layer
 from gpu_ss.functions.layernorm import unit_rows
-from gpu_ss.functions.softmax import INVERSE_RING, PROBABILITY_FRAC
+from gpu_ss.functions.softmax import PROBABILITY_FRAC
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan, make_plan
 from gpu_ss.protocols.arith import matmul
@@ -57,7 +57,7 @@ def parts(terms: Terms, hidden: int, heads: int, ffn: int, seq: int, batch: int)
 
     SoftMax is all of attention but its two products: the maximum, the exponentials, the sums and the division.
     """
-    numbers, profile = made_layer(hidden, heads, ffn).numbers, PROFILES[terms.profile]
+    numbers, profile = made_layer(hidden, heads, ffn).numbers.at(0), PROFILES[terms.profile]
     job = LayerJob(hidden, heads, ffn, seq, batch, profile=terms.profile)
     job.terms = terms
     vectors = (batch, heads, seq, hidden // heads)
@@ -77,15 +77,18 @@ def parts(terms: Terms, hidden: int, heads: int, ffn: int, seq: int, batch: int)
     def products(party: Party) -> None:
         q = null_share(party, vectors, scores, numbers.ACTIVATION)
         matmul(party, q, q, transposed=True)
-        p = null_share(party, (batch, heads, seq, seq), INVERSE_RING, PROBABILITY_FRAC)
-        matmul(party, p, read(party, vectors).narrowed(INVERSE_RING))
+        sums = Ring(numbers.sums_bits(seq))
+        p = null_share(party, (batch, heads, seq, seq), sums, PROBABILITY_FRAC)
+        matmul(party, p, read(party, vectors).narrowed(sums))
 
     def gelu(party: Party) -> Any:
         return party.run(profile.activation(party, numbers, read(party, (batch, seq, ffn)), whole_ring))
 
     def norm(party: Party) -> Any:
         x = null_share(party, (batch, seq, hidden), whole_ring, numbers.PRODUCT)
-        return unit_rows(party, x, numbers.arch.eps, numbers.unit_frac, RING64, numbers.norm_frac)
+        return unit_rows(
+            party, x, numbers.arch.eps, numbers.unit_frac, RING64, numbers.norm_frac, centred=True
+        )
 
     whole = Part.of("layer", job.plan(0), terms)
     attended, multiplied = planned("SoftMax", attention), planned("Q K^T, P V", products)

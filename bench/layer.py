@@ -17,16 +17,17 @@ from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
 from transformer import hf
 from transformer.architecture import Architecture, Numbers, Ranges
+from transformer.calibrate import MARGIN_BITS, exponent, squared_norms
 from transformer.encoder import Encoder, layer
-from transformer.parameters import LOG2_E, Slot, Words, encode_slot, fold, layer_slots
+from transformer.parameters import LOG2_E, Slot, Words, centred, encode_slot, fold, layer_slots
 from transformer.profiles import PROFILES
-from transformer.ranges import prove_ranges
+from transformer.ranges import prove_layer, prove_ranges
 from transformer.setup import WeightSource, from_words, nothing, set_up, shapes
 from transformer.terms import ProfileName
+from transformer.widths import with_scores
 
 SEED = 7
 WORD_BYTES = 8
-RANDOM_RANGES = Ranges(score=12, value=6, activation=10, norm=12)
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,20 @@ def made_layer(hidden: int, heads: int, ffn: int) -> OneLayer:
         layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=512, types=0, eps=1e-12,
         activation="gelu", task="features",
     )  # fmt: skip
-    return OneLayer(Numbers(arch=arch, ranges=RANDOM_RANGES), random_layer(arch))
+    tensors = random_layer(arch)
+    return OneLayer(Numbers(arch=arch, ranges=prove_layer(tensors, arch)), tensors)
 
 
 def read_layer(folder: str, profile: ProfileName) -> OneLayer:
-    """Layer 0 of a model, with the ranges proven for the whole of it and a profile's functions."""
+    """Layer 0 of a model, with the ranges proven for it and a profile's functions."""
     found = hf.find_model(folder)
     arch = hf.read_architecture(found)
     weights = hf.read_weights(found)
     hf.check_weights(weights, arch)
     folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
     ranges = prove_ranges(folded, arch, PROFILES[profile])
-    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=ranges)
+    first = ranges.model_copy(update={"layers": ranges.layers[:1]})
+    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=first)
     return OneLayer(numbers, {slot.name: folded[slot.name] for slot in layer_slots(numbers)})
 
 
@@ -65,7 +68,7 @@ def random_layer(arch: Architecture) -> dict[str, Real]:
     scale = LOG2_E / sqrt(arch.head_size)
     qkv = rng.normal(0, 1.2, (n, 3 * n))
     qkv[:, :n] *= scale
-    return {
+    tensors = {
         "0.qkv": qkv,
         "0.qkv.bias": rng.normal(0, 0.1, 3 * n),
         "0.skip": np.full(n, sqrt(n)),
@@ -76,6 +79,10 @@ def random_layer(arch: Architecture) -> dict[str, Real]:
         "0.ffn.skip": np.full(n, sqrt(n)),
         "0.ffn2": rng.normal(0, 1 / sqrt(m), (m, n)),
         "0.ffn2.bias": rng.normal(0, 0.1, n),
+    }
+    return {
+        name: centred(value) if name.removesuffix(".bias") in ("0.output", "0.ffn2") else value
+        for name, value in tensors.items()
     }
 
 
@@ -109,7 +116,9 @@ def float_activation(name: str, x: Real) -> Real:
 class LayerJob(BatchJob):
     """A BERT-type encoder layer on random rows, weights private to the server.
 
-    `folder`: layer 0 of that model; the sizes are then the model's. Errors are against the exact functions.
+    `folder`: layer 0 of that model; the sizes are then the model's. `calibrated`: scores in rings that hold what
+    these rows make of them, with the squares that are checked; the check itself is one for all layers of a query.
+    Errors are against the exact functions.
     """
 
     bench = "layer"
@@ -125,23 +134,31 @@ class LayerJob(BatchJob):
         folder: str | None = None,
         profile: ProfileName = "precise",
         chunks: int = 1,
+        calibrated: bool = False,
     ) -> None:
-        self._folder, self._profile = folder, profile
+        self._folder, self._profile, self._calibrated = folder, profile, calibrated
         self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder, profile)
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
         self.held_bytes = 2 * WORD_BYTES * sum(tensor.size for tensor in self._layer.tensors.values())
         self.batch, self.shape = batch, (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)
         self.cut(chunks)
+        if calibrated:
+            self.name = "layer calibrated"
+            norms = squared_norms(self._layer.tensors, self._arch, "0", self._rows())
+            measured = [exponent(norm, MARGIN_BITS) for norm in norms]
+            self._numbers = self._numbers.model_copy(
+                update={"ranges": with_scores(self._numbers.ranges, [measured])}
+            )
         self._models: list[Encoder] = []
         self._plans: dict[tuple[int, int], tuple[Plan, Plan]] = {}
-        self.ring_bits, self.frac_bits = self._numbers.hidden_bits, self._numbers.ACTIVATION
+        self.ring_bits, self.frac_bits = self._numbers.at(0).hidden_bits, self._numbers.ACTIVATION
 
     def describe(self) -> dict[str, Any]:
         batch, seq, hidden, heads, ffn = self.shape
         return {
             "hidden": hidden, "heads": heads, "ffn": ffn, "seq": seq, "batch": batch, "folder": self._folder,
-            "profile": self._profile, "chunks": self.chunks,
+            "profile": self._profile, "chunks": self.chunks, "calibrated": self._calibrated,
         }  # fmt: skip
 
     def _slots(self) -> list[Slot]:

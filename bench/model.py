@@ -38,7 +38,7 @@ class ModelJob(BatchJob):
         self.held_bytes = 2 * sum(words.nbytes for words in self._model.words.values())
         self.batch, self._length = batch, seq
         self.shape = (batch, seq, arch.layers, arch.hidden, arch.heads, arch.ffn, arch.vocab)
-        self.ring_bits, self.frac_bits = numbers.hidden_bits, numbers.ACTIVATION
+        self.ring_bits, self.frac_bits = numbers.at(0).hidden_bits, numbers.ACTIVATION
         self._encoders: list[Encoder] = []
         self._plans: dict[tuple[int, int], tuple[Plan, Plan]] = {}
         self.cut(chunks)

@@ -22,6 +22,10 @@ Profile = Annotated[
         help="Whose functions for SoftMax, GeLU and LayerNorm: precise, fastlmpi, bolt, ... (docs/profiles.md)."
     ),
 ]
+Calibrated = Annotated[
+    bool,
+    typer.Option("--calibrated", help="Attention's scores in rings calibrated on the rows (trust dealer)."),
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Counted runs, after one warm-up.")]
 Networks = Annotated[
     list[str],

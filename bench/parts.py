@@ -20,7 +20,7 @@ OTHER = "other"
 PARTS = {
     "_forward": "head",
     "_embed": "embedding",
-    "attention": "attention",
+    "attention_block": "attention",
     "softmax_weights": "softmax",
     "affine": "linear",
     "activate": "activation",

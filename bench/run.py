@@ -58,7 +58,11 @@ def _sessions(setting: Setting, jobs: Sequence[Job], repeats: int) -> Iterator[R
 
 
 def layer_rows(
-    setting: Setting, sizes: Sequence[Sizes], repeats: int, chunk: int | None = None
+    setting: Setting,
+    sizes: Sequence[Sizes],
+    repeats: int,
+    chunk: int | None = None,
+    calibrated: bool = False,
 ) -> Iterator[Row]:
     """A row of one encoder layer for each of the sizes; `chunk`: texts at a time."""
     from bench.layer import LayerJob
@@ -66,7 +70,9 @@ def layer_rows(
 
     for one in sizes:
         folder = None if one.folder is None else str(one.folder)
-        job = LayerJob(one.hidden, one.heads, one.ffn, one.seq, one.batch, folder, setting.profile)
+        job = LayerJob(
+            one.hidden, one.heads, one.ffn, one.seq, one.batch, folder, setting.profile, calibrated=calibrated
+        )
         cut_to_fit(job, setting, chunk)
         with running(setting) as bench:
             yield bench.measure(job, repeats)

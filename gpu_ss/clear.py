@@ -58,7 +58,12 @@ from gpu_ss.provider.specs.arithmetic import (
 )
 from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
 from gpu_ss.provider.specs.inverse import fraction
-from gpu_ss.provider.specs.quotients import QuotientMask, QuotientProduct, QuotientSquares
+from gpu_ss.provider.specs.quotients import (
+    QuotientMask,
+    QuotientProduct,
+    QuotientProducts,
+    QuotientSquares,
+)
 from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
 from gpu_ss.values import AShare, BShare, FShare
@@ -72,6 +77,7 @@ VANISHING = (
     Product,
     QuotientMask,
     QuotientProduct,
+    QuotientProducts,
     QuotientSquares,
     RowProduct,
     RowSquareSum,

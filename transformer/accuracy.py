@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from transformer import hf
 from transformer.architecture import Architecture, Task
-from transformer.client import check_texts, load_tokenizer, tokenize
+from transformer.client import Limits, check_texts, load_tokenizer, tokenize
 from transformer.demo import TEXTS, run_demo
 from transformer.emulation import Emulator, batches
 from transformer.errors import InputError
@@ -138,6 +138,7 @@ class Question:
     trust: TrustMode = "dealer"
     private: int = 0
     backend: str = "cpu"
+    widths: Path | None = None
 
 
 def study(question: Question, profiles: Sequence[ProfileName], progress: Progress = no_progress) -> Study:
@@ -167,7 +168,7 @@ class _Clear:
         self, question: Question, folder: hf.ModelFolder, arch: Architecture, progress: Progress
     ) -> None:
         self.arch = arch
-        self.tokens = tokenize(list(question.texts), load_tokenizer(folder.path), _Limits(arch))
+        self.tokens = tokenize(list(question.texts), load_tokenizer(folder.path), Limits(arch))
         model = load_reference(folder, arch)
         self.norms: LayerNorms = layer_norms(model)
         self.parts = list(self._run(model, progress))
@@ -181,13 +182,6 @@ class _Clear:
             progress("clear", done, total)
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """What `tokenize` reads of a model card."""
-
-    arch: Architecture
-
-
 def _main(outputs: dict[str, Real], arch: Architecture, tokens: Tokens) -> Real:
     """The output that a comparison is about, padding set to 0."""
     value = outputs[MAIN_OUTPUT[arch.task]]
@@ -195,7 +189,8 @@ def _main(outputs: dict[str, Real], arch: Architecture, tokens: Tokens) -> Real:
 
 
 def _figures(question: Question, clear: _Clear, profile: ProfileName, progress: Progress) -> Figures:
-    model = PrivateModel.load(question.model, question.task, _terms(question.trust, profile))
+    terms = _terms(question.trust, profile)
+    model = PrivateModel.load(question.model, question.task, terms, question.widths)
     emulator, start = Emulator(model, question.backend), time.perf_counter()
     errors, total = _Errors(clear, question.labels), len(question.texts)
     found: dict[int, Real] = {}
@@ -274,7 +269,7 @@ def _private(question: Question, profile: ProfileName, emulated: dict[int, Real]
     texts = list(question.texts)[: question.private]
     settings = {
         "model": question.model, "task": question.task, "backend": question.backend, "trust": question.trust,
-        "profile": profile,
+        "profile": profile, "widths": question.widths,
     }  # fmt: skip
     result: Result = run_demo(settings, texts, None, True)
     report, main = result.answer.report, result.main
@@ -317,4 +312,13 @@ def asked(
         chosen, labels = read_labelled(labelled, arch)
     else:
         chosen = read_texts(texts) if texts is not None else list(text or TEXTS)
-    return Question(settings.model, settings.task, chosen, labels, settings.trust, private, settings.backend)
+    return Question(
+        settings.model,
+        settings.task,
+        chosen,
+        labels,
+        settings.trust,
+        private,
+        settings.backend,
+        settings.widths,
+    )

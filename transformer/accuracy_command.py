@@ -15,6 +15,7 @@ from transformer.options import (
     Quiet,
     TaskName,
     Texts,
+    WidthsFile,
 )
 
 
@@ -28,6 +29,7 @@ def accuracy(
     task: TaskName = None,
     trust: Annotated[str, typer.Option(help="dealer or two-party, for costs and private runs.")] = "dealer",
     backend: Annotated[str, typer.Option(help="cpu, cuda or reference, of the private runs.")] = "cpu",
+    widths: WidthsFile = None,
     json_file: JsonFile = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot (PNG) to this file.", callback=to_be_written)
@@ -43,7 +45,7 @@ def accuracy(
     from transformer.accuracy_report import show, write_json
     from transformer.programs import progress_bars
 
-    given = {"model": model, "task": task, "trust": trust, "backend": backend}
+    given = {"model": model, "task": task, "trust": trust, "backend": backend, "widths": widths}
     question = asked(settings_of(None, given), text, texts, labelled, private)
     with progress_bars(quiet) as progress:
         found = study(question, chosen_profiles(profile), progress)

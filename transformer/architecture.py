@@ -69,42 +69,80 @@ class Architecture(BaseModel):
         return self.pooler and self.task in ("features", "classification")
 
 
+class Bounds(BaseModel):
+    """Exponents of powers of two that bound the real values of one layer, or of the model's head.
+
+    score: attention scores, in units of log2. distance: exponents of a Gaussian kernel in the same units
+    (for the profile that has one). value: entries of the value vectors. activation: entries of the feed-forward
+    pre-activations and of head layers. norm: the L2 norm of any centred row that is normalised.
+    query, key: of the squared norms of a head's queries and keys, where those are calibrated and not proven. They
+    bound the scores then, and every query is checked for them (see `inference.py`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: int = Field(default=6, ge=5, le=24)
+    distance: int = Field(default=6, ge=5, le=28)
+    value: int = Field(default=4, ge=1, le=12)
+    activation: int = Field(default=4, ge=4, le=24)
+    norm: int = Field(default=6, ge=2, le=26)
+    query: int | None = Field(default=None, ge=2, le=36)
+    key: int | None = Field(default=None, ge=2, le=36)
+
+    @model_validator(mode="after")
+    def _bound_scores(self) -> Self:
+        if (self.query is None) != (self.key is None):
+            raise ValueError("calibrated ranges bound queries and keys, or neither")
+        if self.query is not None and self.key is not None and 2 * self.score < self.query + self.key:
+            raise ValueError("calibrated ranges of queries and keys do not bound the scores")
+        return self
+
+
+USUAL = Bounds()
+
+
 class Ranges(BaseModel):
     """Powers of two that bound the real values of a model, proven from its weights when it is loaded.
 
-    They size the rings, so they are public: per model six small numbers, rounded up to even ones.
-    embedding: entries of the summed embeddings. score: attention scores in units of log2. distance: exponents of a
-    Gaussian kernel in the same units (for the profile that has one). value: entries of
-    the value vectors. activation: entries of the feed-forward pre-activations and of head layers. norm: the
-    L2 norm of any row that is normalised.
+    They size the rings, so they are public: small numbers, rounded up and never below the defaults.
+    embedding: entries of the summed embeddings. head: what follows the encoder. layers: of each layer, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     embedding: int = Field(default=4, ge=1, le=16)
-    score: int = Field(default=10, ge=4, le=24)
-    distance: int = Field(default=12, ge=4, le=28)
-    value: int = Field(default=6, ge=1, le=12)
-    activation: int = Field(default=10, ge=4, le=24)
-    norm: int = Field(default=10, ge=2, le=20)
+    head: Bounds = USUAL
+    layers: tuple[Bounds, ...] = Field(default=(), max_length=512)
 
 
 class Numbers(BaseModel):
     """Rings and scales of every tensor of a model: derived from Architecture, Ranges and a maximal length.
 
     Scales (fractional bits): ACTIVATION for what enters a product, PRODUCT for what leaves one. Each ring is the
-    smallest that holds its tensor with the two bits of room that truncation and comparison need.
+    smallest that holds its tensor with the two bits of room that truncation and comparison need. Those of a layer
+    are `at(layer)`'s; without a layer they are the head's.
     """
 
     model_config = ConfigDict(frozen=True)
 
     arch: Architecture
     ranges: Ranges
+    layer: int | None = None
 
     ACTIVATION: int = 12
     PRODUCT: int = 28
     SCORE: int = 24
+    PROBABILITY: int = 16
     EMBEDDING: int = 18
+
+    def at(self, layer: int) -> Numbers:
+        """Those of one layer."""
+        return self.model_copy(update={"layer": layer})
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of this layer, or of the head."""
+        return self.ranges.head if self.layer is None else self.ranges.layers[self.layer]
 
     @property
     def log_hidden(self) -> int:
@@ -132,28 +170,36 @@ class Numbers(BaseModel):
 
     @property
     def score_bits(self) -> int:
-        """Ring of Q K^T at scale SCORE; the scores themselves live in ACTIVATION bits less."""
-        return self.SCORE + self.ranges.score + 4
+        """Ring of Q K^T at scale SCORE; the scores themselves live in ACTIVATION bits less.
+
+        Masked keys get scores 2^(score + 2) lower (`softmax.with_mask`), so they are more than 2^(score + 1) below
+        any other: far enough for weights of exactly 0.
+        """
+        return self.SCORE + self.bounds.score + 5
 
     @property
     def kernel_bits(self) -> int:
         """Ring of a Gaussian kernel's exponents at scale SCORE."""
-        return self.SCORE + max(self.ranges.score, self.ranges.distance) + 4
+        return self.SCORE + max(self.bounds.score, self.bounds.distance) + 5
 
     @property
     def hidden_bits(self) -> int:
-        """Ring of what is normalised, at scale PRODUCT: entries times the hidden size must fit."""
-        return min(64, self.PRODUCT + self.log_hidden + self.ranges.norm + 3)
+        """Ring of what is normalised, at scale PRODUCT: rows are centred already, entries below their norm."""
+        return self.PRODUCT + self.bounds.norm + 2
+
+    def sums_bits(self, keys: int) -> int:
+        """Ring of values summed up with weights of at most 2 each, at scales ACTIVATION and PROBABILITY."""
+        return self.ACTIVATION + self.PROBABILITY + self.bounds.value + (keys - 1).bit_length() + 3
 
     @property
     def compare_bits(self) -> int:
         """Bits that comparisons of an activation function look at."""
-        return self.ACTIVATION + self.ranges.activation + 2
+        return self.ACTIVATION + self.bounds.activation + 2
 
     @property
     def norm_frac(self) -> int:
         """Fractional bits of centred rows: as many as their norm leaves room for."""
-        return min(24, 30 - self.ranges.norm)
+        return min(24, 30 - self.bounds.norm)
 
     @property
     def sqrt_hidden(self) -> float:

@@ -15,6 +15,7 @@ from rich.table import Table
 from bench.report.command import report
 from transformer.accuracy_command import accuracy
 from transformer.ahead_commands import prepare, show_store
+from transformer.calibrate_command import calibrate
 from transformer.commands import clear_errors, settings_of
 from transformer.fit import fit
 from transformer.options import (
@@ -47,6 +48,7 @@ from transformer.options import (
     Timeout,
     Trust,
     Weights,
+    WidthsFile,
 )
 
 P = ParamSpec("P")
@@ -171,6 +173,7 @@ def serve(
     dp_sensitivity: DpSensitivity = None,
     dp_mechanism: DpMechanism = None,
     profile: Profile = None,
+    widths: WidthsFile = None,
     backend: BackendName = None,
     device: Device = None,
     gpu_memory_limit_mb: GpuMemory = None,
@@ -266,6 +269,7 @@ def plan(
     dp_sensitivity: DpSensitivity = None,
     dp_mechanism: DpMechanism = None,
     profile: Profile = None,
+    widths: WidthsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What a query of that shape will cost: rounds and bytes, before anything runs."""
@@ -273,7 +277,7 @@ def plan(
     from transformer.results import plan_table
 
     chosen = settings_of(None, locals())
-    loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms)
+    loaded = PrivateModel.load(chosen.model, chosen.task, chosen.terms, chosen.widths)
     found = loaded.plan(batch, length)
     if as_json:
         typer.echo(json.dumps(found.summary(), indent=1))
@@ -283,6 +287,7 @@ def plan(
 
 app.command()(clear_errors(fit))
 app.command()(clear_errors(accuracy))
+app.command()(clear_errors(calibrate))
 
 
 app.command()(clear_errors(report))

@@ -20,7 +20,7 @@ from net import ProtocolError, handshake
 from transformer.architecture import Architecture
 from transformer.background import Background
 from transformer.encoder import Encoder
-from transformer.errors import InputError, MalformedModel
+from transformer.errors import InputError, MalformedModel, WidthsExceeded
 from transformer.inference import Request, Tokens, infer
 from transformer.model import MEMORY_LIMIT, ModelCard, PrivateModel, check_request, plan_within
 from transformer.session import (
@@ -219,7 +219,11 @@ class Client:
 
         party.watch = watch
         with clock.phase(channel, "online"):
-            outputs = infer(party, self._model, request, tokens, self.card.terms.privacy)
+            try:
+                outputs = infer(party, self._model, request, tokens, self.card.terms.privacy)
+            except WidthsExceeded:
+                hear(channel, "timing", Timing)  # the server knows nothing of it: the session goes on
+                raise
         other = hear(channel, "timing", Timing)
         spent = channel.traffic.report() - before
         report = RunReport(
@@ -275,6 +279,13 @@ class HasArchitecture(Protocol):
 
     @property
     def arch(self) -> Architecture: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Just that."""
+
+    arch: Architecture
 
 
 def tokenize(

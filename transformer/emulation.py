@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from gpu_ss.backend import Backend, get_backend
 from gpu_ss.clear import ClearParty
 from gpu_ss.fixed import decode
+from gpu_ss.ring import RING64
 from gpu_ss.values import AShare
+from transformer.attention import Watched
+from transformer.errors import WidthsExceeded
 from transformer.inference import Tokens, infer
 from transformer.model import PrivateModel
 from transformer.setup import from_words, set_up
@@ -45,15 +48,27 @@ class Emulator:
         self._encoder = set_up(self._party, model.numbers, from_words(model.words), terms)
 
     def run(self, tokens: Tokens) -> Emulated:
-        """One batch. Memory grows with batch times length squared: see `batches`."""
+        """One batch. Memory grows with batch times length squared: see `batches`.
+
+        Raises WidthsExceeded, naming layer and tensor, where a number leaves its calibrated bound.
+        """
         rows: list[Real] = []
 
         def probe(t: AShare) -> None:
             rows.append(decode(self._backend.to_host(t.ring.reduce(t.data)), t.ring, t.frac_bits))
 
-        encoder = replace(self._encoder, probe=probe)
+        encoder = replace(self._encoder, probe=probe, watch=self._check)
         found = infer(self._party, encoder, tokens.request, tokens)
         return Emulated({name: value for name, value in found.items() if value is not None}, rows)
+
+    def _check(self, watched: Watched) -> None:
+        squares = decode(self._backend.to_host(watched.squares.data), RING64, watched.squares.frac_bits)
+        most = float(squares.max())
+        if most >= 2.0**watched.exponent:
+            raise WidthsExceeded(
+                f"layer {watched.layer}, {watched.name}: a squared norm of {most:.4g} leaves the calibrated bound "
+                f"2^{watched.exponent}; calibrate with such texts, or do without --widths"
+            )
 
 
 def batches(tokens: Tokens, at_once: int = TOKENS_AT_ONCE) -> Iterator[tuple[NDArray[np.int64], Tokens]]:

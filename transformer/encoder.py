@@ -7,7 +7,7 @@ Every function is a protocol step (a generator, see gpu_ss.party). Scales and ri
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.party import Party, Steps
@@ -17,9 +17,11 @@ from gpu_ss.protocols.weights import Held, Static, affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Private, Public
 from transformer.architecture import Numbers
+from transformer.attention import Watch, ignore
 from transformer.profiles import PRECISE, Profile, relu_activation
 
 READ_RING = Ring(48)  # activations at Numbers.ACTIVATION fractional bits
+MEAN_BITS = 10  # of the constant 1/n
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Encoder:
     """An encoder both parties are set up for: weights (opened or public) and biases by name, functions by profile.
 
     probe: called with the normalised rows before the first layer and after each one, where they are in clear.
+    watch: called with what a query is checked for, where bounds are calibrated.
     """
 
     numbers: Numbers
@@ -34,6 +37,7 @@ class Encoder:
     biases: Mapping[str, Private | Public]
     profile: Profile = PRECISE
     probe: Callable[[AShare], None] = lambda t: None
+    watch: Watch = ignore
 
     def biased(self, party: Party, x: AShare, name: str, rows: int | None = None) -> AShare:
         """x + bias (its first `rows` rows), the bias being private or public."""
@@ -94,33 +98,34 @@ def layer(party: Party, model: Encoder, name: str, t: AShare, keep: AShare) -> S
 
 def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AShare) -> Steps[AShare]:
     """unit_rows(t' + attention(t') W_O), t' being t with its gamma and beta."""
-    numbers = model.numbers
+    numbers = model.numbers.at(int(name))
     weights = model.weights
     qkv, skip = yield from affine.steps(party, t, [weights[f"{name}.qkv"], weights[f"{name}.skip"]])
     qkv = yield from _read(party, numbers, model.biased(party, qkv, f"{name}.qkv"))
-    attended = yield from attention(party, model, qkv, keep)
-    (x,) = yield from affine.steps(party, attended, [weights[f"{name}.output"]])
-    x = model.biased(party, x, f"{name}.output") + skip.narrowed(x.ring)
+    q, k, v = _heads(numbers, qkv)
+    attended = yield from model.profile.attention(party, numbers, q, k, v, keep, model.watch)
+    (x,) = yield from affine.steps(party, _joined(attended), [weights[f"{name}.output"]])
+    x = model.biased(party, x, f"{name}.output") + (yield from _centred(party, skip, x.ring))
     return (yield from _normalised(party, numbers, x))
 
 
 def ffn_block(party: Party, model: Encoder, name: str, t: AShare) -> Steps[AShare]:
     """unit_rows(t' + activation(t' W_1) W_2)."""
-    numbers = model.numbers
+    numbers = model.numbers.at(int(name))
     weights = model.weights
     inner, skip = yield from affine.steps(party, t, [weights[f"{name}.ffn1"], weights[f"{name}.ffn.skip"]])
     inner = yield from _read(party, numbers, model.biased(party, inner, f"{name}.ffn1"))
     hidden = Ring(numbers.hidden_bits)
-    inner = yield from activate(party, model, inner, hidden)
+    inner = yield from activate(party, model, numbers, inner, hidden)
     (x,) = yield from affine.steps(party, inner, [weights[f"{name}.ffn2"]])
-    x = model.biased(party, x, f"{name}.ffn2") + skip.narrowed(x.ring)
+    x = model.biased(party, x, f"{name}.ffn2") + (yield from _centred(party, skip, x.ring))
     return (yield from _normalised(party, numbers, x))
 
 
-def activate(party: Party, model: Encoder, x: AShare, ring: Ring) -> Steps[AShare]:
+def activate(party: Party, model: Encoder, numbers: Numbers, x: AShare, ring: Ring) -> Steps[AShare]:
     """The model's activation function at scale ACTIVATION, into `ring`, as the profile has it."""
-    chosen = relu_activation if model.numbers.arch.activation == "relu" else model.profile.activation
-    return (yield from chosen(party, model.numbers, x, ring))
+    chosen = relu_activation if numbers.arch.activation == "relu" else model.profile.activation
+    return (yield from chosen(party, numbers, x, ring))
 
 
 def _read(party: Party, numbers: Numbers, product: AShare) -> Steps[AShare]:
@@ -128,19 +133,28 @@ def _read(party: Party, numbers: Numbers, product: AShare) -> Steps[AShare]:
     return (yield from truncate.steps(party, product, numbers.PRODUCT - numbers.ACTIVATION, READ_RING))
 
 
+def _centred(party: Party, x: AShare, ring: Ring) -> Steps[AShare]:
+    """x less the mean of its rows, in a smaller ring: free up to 54 - log2 n bits.
+
+    1/n is a constant of MEAN_BITS bits: what it is off, relative to the mean, is at most 2^-11.
+    """
+    n = x.shape[-1]
+    shift = MEAN_BITS + (n - 1).bit_length()
+    scaled = x.sum(axis=-1, keepdims=True).times(round(2.0**shift / n))
+    mean = yield from truncate.steps(party, replace(scaled, frac_bits=x.frac_bits + shift), shift, ring)
+    return x.narrowed(ring) - mean.map(lambda d: party.backend.xp.broadcast_to(d, x.shape))
+
+
 def _normalised(party: Party, numbers: Numbers, x: AShare) -> Steps[AShare]:
-    return (
-        yield from unit_rows.steps(party, x, numbers.arch.eps, numbers.unit_frac, RING64, numbers.norm_frac)
-    )
+    """A block's centred result, normalised."""
+    eps, norm_frac = numbers.arch.eps, numbers.norm_frac
+    return (yield from unit_rows.steps(party, x, eps, numbers.unit_frac, RING64, norm_frac, centred=True))
 
 
-def attention(party: Party, model: Encoder, qkv: AShare, keep: AShare) -> Steps[AShare]:
-    """The profile's attention kernel for all heads: [batch, length, hidden] in the hidden ring."""
-    q, k, v = _heads(model.numbers, qkv)
-    batch, heads, length, size = v.shape
-    result = yield from model.profile.attention(party, model.numbers, q, k, v, keep)
-    by_head = result.transpose(0, 2, 1, 3)
-    return by_head.reshape(batch, length, heads * size)
+def _joined(attended: AShare) -> AShare:
+    """[batch, heads, length, head size] as [batch, length, hidden]."""
+    batch, heads, length, size = attended.shape
+    return attended.transpose(0, 2, 1, 3).reshape(batch, length, heads * size)
 
 
 def _heads(numbers: Numbers, qkv: AShare) -> tuple[AShare, AShare, AShare]:

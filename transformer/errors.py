@@ -5,6 +5,7 @@ ModelError
 |-- UnsupportedModel    an architecture, activation or feature that is not built
 |-- MalformedModel      files that do not fit together: missing tensors, wrong shapes, not finite
 |-- RangeTooSmall       the model's own bounds exceed what the fixed-point plan can hold
+|-- WidthsExceeded      a query left the calibrated bounds: nothing of its result was revealed
 `-- InputError          texts that are empty, too long, or do not fit the model
 """
 
@@ -27,6 +28,10 @@ class MalformedModel(ModelError):
 
 class RangeTooSmall(ModelError):
     """A bound proven from the weights exceeds the plan's range."""
+
+
+class WidthsExceeded(ModelError):
+    """A number of a query exceeds its calibrated bound."""
 
 
 class InputError(ModelError, ValueError):

@@ -53,7 +53,7 @@ def masked_lm(party: Party, model: Encoder, t: AShare) -> Steps[dict[str, AShare
     (x,) = yield from affine.steps(party, t, [model.weights["transform"]])
     x = model.biased(party, x, "transform")
     x = yield from truncate.steps(party, x, numbers.PRODUCT - numbers.ACTIVATION, READ_RING)
-    x = yield from activate(party, model, x, RING64)
+    x = yield from activate(party, model, numbers, x, RING64)
     lifted = x.lifted(max(numbers.ACTIVATION, numbers.norm_frac))
     t = yield from unit_rows.steps(
         party, lifted, numbers.arch.eps, numbers.unit_frac, HEAD_RING, numbers.norm_frac

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,23 @@ from gpu_ss.functions.noise import protect
 from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.party import Party, Steps, together
 from gpu_ss.plan import Plan, make_plan
+from gpu_ss.protocols.guard import all_below, gated
 from gpu_ss.protocols.io import private, reveal, share
 from gpu_ss.protocols.weights import affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Public
 from transformer.architecture import Numbers
+from transformer.attention import Watch, Watched
 from transformer.encoder import Encoder, Inputs
 from transformer.encoder import encode as encode_rows
+from transformer.errors import WidthsExceeded
 from transformer.heads import POOL_FRAC, run_head
 from transformer.setup import set_up, shapes
 from transformer.terms import Terms
 
 CLIENT = 0
+KEPT = "kept"  # the bit that says whether all numbers kept their calibrated bounds
+KEPT_RING = Ring(2)
 EMBED_WORDS = 1 << 25  # one-hot rows handled at a time (256 MiB)
 
 Real = NDArray[np.float64]
@@ -72,9 +77,17 @@ def infer(
     """The outputs by name at the client (None at the server). `tokens` at the client only.
 
     privacy: noise for that guarantee is added to them, see `gpu_ss.functions.noise`.
+    Raises WidthsExceeded at the client if a number left its calibrated bound; the outputs were all 0 then.
     """
     shares = party.run(_forward(party, model, request, tokens, privacy))
-    return {name: _to_real(party, *found) for name, found in shares.items()}
+    found = {name: _to_real(party, *opened) for name, opened in shares.items()}
+    kept = found.pop(KEPT, None)
+    if kept is not None and not kept.all():
+        raise WidthsExceeded(
+            "this query leaves the ranges that the server's model was calibrated for, so nothing was computed and "
+            "nothing was revealed; the server must calibrate with such texts, or serve without --widths"
+        )
+    return found
 
 
 def plan_inference(rank: int, numbers: Numbers, request: Request, terms: Terms, first: int) -> Plan:
@@ -119,17 +132,44 @@ def _forward(
     shape = (request.batch, request.length)
     keep = _secret(party, None if tokens is None else tokens.keep.astype(np.uint64), shape, RING64)
     embedded = yield from _embed(party, model, request, tokens)
+    watched: list[Watched] = []
+    model = replace(model, watch=_both(watched.append, model.watch))
     t = yield from encode_rows(party, model, Inputs(keep, embedded))
     pool = None
     if arch.task == "embedding":
         weights = None if tokens is None else encode(_averages(tokens, arch.pooling), RING64, POOL_FRAC)
         pool = _secret(party, weights, (request.batch, 1, request.length), RING64, POOL_FRAC)
-    outputs = yield from run_head(party, model, t, pool)
+    outputs = yield from _checked(party, run_head(party, model, t, pool), watched)
     if privacy is not None:
         noisy = yield from protect(party, list(outputs.values()), privacy)
         outputs = dict(zip(outputs, noisy, strict=True))
     opened = yield from together(*(reveal.steps(party, x, CLIENT) for x in outputs.values()))
     return {name: (x, words) for (name, x), words in zip(outputs.items(), opened, strict=True)}
+
+
+def _both(first: Watch, second: Watch) -> Watch:
+    def watch(watched: Watched) -> None:
+        first(watched)
+        second(watched)
+
+    return watch
+
+
+def _checked(
+    party: Party, head: Steps[dict[str, AShare]], watched: list[Watched]
+) -> Steps[dict[str, AShare]]:
+    """The head's outputs; where bounds are calibrated all 0 unless every number kept them, and a bit that says so.
+
+    The check runs beside the head. A number that leaves its bound makes wrong what comes after it and nothing
+    before, so the first one to do so is found for certain.
+    """
+    if not watched:
+        return (yield from head)
+    outputs, kept = yield from together(
+        head, all_below.steps(party, [w.squares for w in watched], [w.exponent for w in watched])
+    )
+    shares = yield from gated.steps(party, kept, *outputs.values())
+    return dict(zip(outputs, shares, strict=True)) | {KEPT: kept.narrowed(KEPT_RING)}
 
 
 def _secret(

@@ -17,10 +17,11 @@ from transformer import hf
 from transformer.architecture import Architecture, Name, Numbers, Ranges, Task
 from transformer.errors import InputError
 from transformer.inference import Request, plan_inference, plan_setup
-from transformer.parameters import Words, encode_all, fold, layout
+from transformer.parameters import Real, Words, encode_all, fold, layout
 from transformer.profiles import PROFILES
 from transformer.ranges import check_fits, prove_ranges
 from transformer.terms import PRIVATE, Terms
+from transformer.widths import calibrated, read_widths
 
 
 class ModelCard(BaseModel):
@@ -118,18 +119,20 @@ class PrivateModel:
         name: str | Path | None = None,
         task: Task | None = None,
         terms: Terms = PRIVATE,
+        widths: Path | None = None,
     ) -> PrivateModel:
         """Read a HuggingFace folder (or hub name; None: the demo model), prove its ranges, encode its weights.
 
-        Raises ModelNotFound, UnsupportedModel, MalformedModel, RangeTooSmall.
+        widths: a file of `fastlmpi calibrate`.
+        Raises ModelNotFound, UnsupportedModel, MalformedModel, RangeTooSmall, InputError.
         """
         folder = hf.find_model(name)
         arch = hf.read_architecture(folder, task)
-        weights = hf.read_weights(folder)
-        hf.check_weights(weights, arch)
-        folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
-        ranges = prove_ranges(folded, arch, PROFILES[terms.profile])
-        words = encode_all(folded, Numbers(arch=arch, ranges=ranges))
+        tensors = folded(folder, arch)
+        ranges = prove_ranges(tensors, arch, PROFILES[terms.profile])
+        if widths is not None:
+            ranges = calibrated(ranges, read_widths(widths), tensors, arch, terms)
+        words = encode_all(tensors, Numbers(arch=arch, ranges=ranges))
         digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if terms.public else ""
         card = ModelCard(
             name=printable(folder.name, 200), arch=arch, ranges=ranges, terms=terms, digest=digest
@@ -145,6 +148,13 @@ class PrivateModel:
         request = Request(batch=batch, length=length)
         check_request(request, self.card)
         return plan_for(self.card, request)
+
+
+def folded(folder: hf.ModelFolder, arch: Architecture) -> dict[str, Real]:
+    """A folder's weights as the protocol uses them. Raises ModelNotFound, MalformedModel."""
+    weights = hf.read_weights(folder)
+    hf.check_weights(weights, arch)
+    return fold(weights, Numbers(arch=arch, ranges=Ranges()))
 
 
 MAX_TOKENS = 1 << 16  # per query

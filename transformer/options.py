@@ -72,6 +72,10 @@ Profile = Annotated[
         "puma, bumblebee, secformer, mpcformer, the-x or gaussian-kernel; see docs/profiles.md."
     ),
 ]
+WidthsFile = Annotated[
+    Path | None,
+    typer.Option("--widths", help="File of `fastlmpi calibrate`: narrower rings, checked (trust dealer)."),
+]
 Allow = Annotated[list[Path] | None, typer.Option(help=".pub files or folders of those who may connect.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of life of a peer.")]
 Store = Annotated[Path | None, typer.Option(help="Folder for correlations prepared ahead of queries.")]

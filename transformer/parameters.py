@@ -2,8 +2,8 @@
 
 `layout` lists them from public facts alone, so the client knows every shape. `fold` turns float weights into
 the matrices of that list: normalised rows t carry no gamma, beta and sqrt(hidden), so these move into whatever
-multiplies t next; the query is scaled by log2(e) / sqrt(head size); embedding rows are centred, which their
-LayerNorm would do first.
+multiplies t next; the query is scaled by log2(e) / sqrt(head size); embedding rows, and rows of the matrices whose
+result is normalised next, are centred, which that LayerNorm would do first.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def _embedding_slots(numbers: Numbers) -> Iterator[Slot]:
 
 def layer_slots(numbers: Numbers) -> Iterator[Slot]:
     """The tensors of all layers."""
-    arch, hidden = numbers.arch, Ring(numbers.hidden_bits)
+    arch = numbers.arch
     n, unit = arch.hidden, numbers.unit_weight_frac
     for i in range(arch.layers):
+        hidden = Ring(numbers.at(i).hidden_bits)
         yield from _affine(f"{i}.qkv", n, 3 * n, RING64, unit, numbers.PRODUCT)
         yield Slot(f"{i}.skip", (n,), RING64, unit)
         yield from _affine(f"{i}.output", n, n, hidden, numbers.weight_frac, numbers.PRODUCT)
@@ -122,7 +123,7 @@ class _Folder:
         if self._numbers.arch.types:
             table = np.concatenate([table, self._get("embeddings.token_type_embeddings.weight")])
         position = self._get("embeddings.position_embeddings.weight")
-        return {"embedding": _centred(table), "position": _centred(position)}
+        return {"embedding": centred(table), "position": centred(position)}
 
     def layers(self) -> dict[str, Real]:
         tensors: dict[str, Real] = {}
@@ -145,10 +146,13 @@ class _Folder:
         return np.concatenate([w for w, _ in parts], axis=1), np.concatenate([b for _, b in parts])
 
     def _added(self, skip: str, name: str, source: str, norm: str) -> dict[str, Real]:
-        """A matrix whose result is added to what its block began with: the norm's gamma and beta join."""
+        """A matrix whose result is added to what its block began with: the norm's gamma and beta join.
+
+        The sum is normalised next, so its rows are centred here as far as weights can do that.
+        """
         gamma, beta = self._norm(norm)
         matrix, bias = self._matrix(source)
-        return {skip: gamma, **_named(name, (matrix, bias + beta))}
+        return {skip: gamma, **_named(name, (centred(matrix), centred(bias + beta)))}
 
     def head(self) -> dict[str, Real]:
         arch = self._numbers.arch
@@ -174,8 +178,9 @@ def _named(name: str, pair: tuple[Real, Real]) -> dict[str, Real]:
     return {name: pair[0], f"{name}.bias": pair[1]}
 
 
-def _centred(rows: Real) -> Real:
-    return np.asarray(rows - rows.mean(axis=1, keepdims=True), np.float64)
+def centred(rows: Real) -> Real:
+    """Rows less their mean."""
+    return np.asarray(rows - rows.mean(axis=-1, keepdims=True), np.float64)
 
 
 def encode_all(tensors: Mapping[str, Real], numbers: Numbers) -> dict[str, Words]:

@@ -59,10 +59,11 @@ def run_server(settings: Settings, once: bool) -> None:
     if store is not None:
         _log(f"store {settings.store}: {megabytes(store.used_bytes())} of {megabytes(store.limit_bytes)}")
     open_dealer = _dealer_opener(settings, keys)
-    model = PrivateModel.load(settings.model, settings.task, settings.terms)
+    model = PrivateModel.load(settings.model, settings.task, settings.terms, settings.widths)
     _log(
         f"model {model.card.name}, task {model.card.arch.task}, weights {settings.weights}, "
         f"trust {settings.trust}, profile {settings.profile}"
+        + ("" if settings.widths is None else f", calibrated widths of {settings.widths}")
     )
     server = Server(
         model,

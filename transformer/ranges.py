@@ -3,18 +3,20 @@
 A normalised row t has |t|_2 <= 1, so an entry of t W + b is at most |column of W|_2 + |b|; softmax averages its
 values (where a profile's weights do not sum to 1, it sums them); an activation satisfies |f(x)| <= |x| but for
 what its profile states; the norm of a product is at most the spectral norm times the
-norm. The server proves the bounds when it loads a model and publishes only powers of two (rounded up to even
-exponents, never below the defaults), so a violated bound is an error at load time and never a wrong answer.
+norm. The server proves the bounds when it loads a model and publishes only powers of two (never below the
+defaults), so a violated bound is an error at load time and never a wrong answer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from transformer.architecture import Architecture, Numbers, Ranges
+from gpu_ss.functions.softmax import INVERSE_RING
+from transformer.architecture import USUAL, Architecture, Bounds, Numbers, Ranges
 from transformer.errors import RangeTooSmall
 from transformer.parameters import LOG2_E, Real
 from transformer.profiles import PRECISE, Profile
@@ -22,58 +24,89 @@ from transformer.profiles import PRECISE, Profile
 ROUNDING = 1.01  # what fixed-point rounding can add to a bound, generously
 
 
+#: The smallest exponents that are published, by the names of what is proven.
+PROVEN: dict[str, int] = {name: least for name, least in USUAL.model_dump().items() if least is not None}
+#: Bounds as real numbers, by the names of Bounds' fields.
+Measured = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was proven of a model's tensors, as real numbers: see Ranges."""
+
+    embedding: float
+    head: Measured
+    layers: tuple[Measured, ...]
+
+    def largest(self, name: str) -> float:
+        """The largest bound of that name, of the layers and the head."""
+        return max(bounds[name] for bounds in (self.head, *self.layers))
+
+
 def prove_ranges(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> Ranges:
     """The smallest published ranges that hold for these (folded) weights and a profile's functions."""
-    bounds = measure(tensors, arch, profile)
-    published = {}
-    for name, default in Ranges().model_dump().items():
-        exponent = math.ceil(math.log2(max(bounds[name] * ROUNDING, 1e-9)))
-        published[name] = max(default, exponent + exponent % 2)
+    return publish(measure(tensors, arch, profile), arch)
+
+
+def prove_layer(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> Ranges:
+    """The same for a single layer "0", without embedding and head."""
+    return publish(Proof(1.0, dict.fromkeys(PROVEN, 1.0), (_layer(tensors, arch, "0", profile),)), arch)
+
+
+def publish(proof: Proof, arch: Architecture) -> Ranges:
+    """Bounds as exponents, never below the defaults. Raises RangeTooSmall if the rings cannot hold them."""
     try:
-        ranges = Ranges(**published)
+        ranges = Ranges(
+            embedding=_exponent(proof.embedding, Ranges().embedding),
+            head=_published(proof.head),
+            layers=tuple(_published(layer) for layer in proof.layers),
+        )
     except ValueError:
         raise RangeTooSmall(
             "the model's weights allow values beyond what 64-bit fixed point holds: proven bounds are "
-            + ", ".join(f"{k} {v:.3g}" for k, v in bounds.items())
+            + ", ".join(f"{name} {proof.largest(name):.3g}" for name in proof.head)
         ) from None
     check_fits(Numbers(arch=arch, ranges=ranges))
     return ranges
 
 
+def _published(bounds: Measured) -> Bounds:
+    return Bounds(**{name: _exponent(bounds[name], usual) for name, usual in PROVEN.items()})
+
+
+def _exponent(bound: float, least: int) -> int:
+    return max(least, math.ceil(math.log2(max(bound * ROUNDING, 1e-9))))
+
+
 def check_fits(numbers: Numbers) -> None:
     """The rings of all steps hold the ranges. Raises RangeTooSmall naming the step."""
     arch, ranges = numbers.arch, numbers.ranges
+    if len(ranges.layers) != arch.layers:
+        raise RangeTooSmall(f"ranges of {len(ranges.layers)} layers for a model of {arch.layers}")
+    for place in (numbers, *(numbers.at(i) for i in range(arch.layers))):
+        _check_place(place)
+
+
+def _check_place(numbers: Numbers) -> None:
+    bounds = numbers.bounds
     room = {
-        "LayerNorm input (hidden size times norm)": 64
-        - (numbers.PRODUCT + numbers.log_hidden + ranges.norm + 3),
-        "scores": 64 - numbers.score_bits,
-        "weighted values (keys times value)": 46 - 28 - ranges.value - arch.max_length.bit_length() - 1,
-        "feed-forward activations": 62 - numbers.PRODUCT - ranges.activation,
+        "LayerNorm's input": 22 - bounds.norm - numbers.log_hidden // 2,
+        "scores": 64 - numbers.kernel_bits,
+        "weighted values (keys times value)": INVERSE_RING.bits - numbers.sums_bits(numbers.arch.max_length),
+        "feed-forward activations": 62 - numbers.PRODUCT - bounds.activation,
     }
     for step, bits in room.items():
         if bits < 0:
             raise RangeTooSmall(f"{step}: {-bits} bits too many for 64-bit fixed point with these weights")
 
 
-def measure(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> dict[str, float]:
-    """The bounds themselves, as real numbers, by the names of Ranges' fields."""
-    bounds = {
-        "embedding": _embedding(tensors, arch),
-        "score": 1.0,
-        "distance": 1.0,
-        "value": 1.0,
-        "activation": 1.0,
-        "norm": 1.0,
-    }
-    for i in range(arch.layers):
-        _raise(bounds, _layer(tensors, arch, str(i), profile))
-    _raise(bounds, _head(tensors, arch, profile))
-    return bounds
-
-
-def _raise(bounds: dict[str, float], more: Mapping[str, float]) -> None:
-    for name, value in more.items():
-        bounds[name] = max(bounds[name], value)
+def measure(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> Proof:
+    """The bounds themselves, as real numbers."""
+    return Proof(
+        _embedding(tensors, arch),
+        _head(tensors, arch, profile),
+        tuple(_layer(tensors, arch, str(i), profile) for i in range(arch.layers)),
+    )
 
 
 def _embedding(tensors: Mapping[str, Real], arch: Architecture) -> float:
@@ -83,14 +116,26 @@ def _embedding(tensors: Mapping[str, Real], arch: Architecture) -> float:
     return float((total + (types.max(axis=0) if arch.types else 0)).max())
 
 
-def _layer(tensors: Mapping[str, Real], arch: Architecture, name: str, profile: Profile) -> dict[str, float]:
+def _heads(arch: Architecture) -> list[slice]:
+    """The columns of each head."""
+    return [slice(h * arch.head_size, (h + 1) * arch.head_size) for h in range(arch.heads)]
+
+
+def head_norms(tensors: Mapping[str, Real], arch: Architecture, name: str) -> list[tuple[float, float]]:
+    """Of each head of a layer, the largest norms of a query and of a key."""
     n = arch.hidden
     qkv, bias = tensors[f"{name}.qkv"], tensors[f"{name}.qkv.bias"]
-    q, k, v = (qkv[:, i * n : (i + 1) * n] for i in range(3))
-    bq, bk, bv = (bias[i * n : (i + 1) * n] for i in range(3))
+    q, k = (qkv[:, i * n : (i + 1) * n] for i in range(2))
+    bq, bk = (bias[i * n : (i + 1) * n] for i in range(2))
+    return [(_norm(q[:, h], bq[h]), _norm(k[:, h], bk[h])) for h in _heads(arch)]
+
+
+def _layer(tensors: Mapping[str, Real], arch: Architecture, name: str, profile: Profile) -> Measured:
+    n = arch.hidden
+    v, bv = tensors[f"{name}.qkv"][:, 2 * n :], tensors[f"{name}.qkv.bias"][2 * n :]
     value = _entry(v, bv)
-    heads = [slice(h * arch.head_size, (h + 1) * arch.head_size) for h in range(arch.heads)]
-    norms = [(_norm(q[:, h], bq[h]), _norm(k[:, h], bk[h])) for h in heads]
+    heads = _heads(arch)
+    norms = head_norms(tensors, arch, name)
     score, unit = max(a * b for a, b in norms), LOG2_E / math.sqrt(arch.head_size)
     distance = max(0.5 * (a / math.sqrt(unit) + b * math.sqrt(unit)) ** 2 for a, b in norms)
     attended = math.sqrt(sum(_norm(v[:, h], bv[h]) ** 2 for h in heads))
@@ -112,8 +157,8 @@ def _layer(tensors: Mapping[str, Real], arch: Architecture, name: str, profile: 
     }
 
 
-def _head(tensors: Mapping[str, Real], arch: Architecture, profile: Profile) -> dict[str, float]:
-    bounds: dict[str, float] = {}
+def _head(tensors: Mapping[str, Real], arch: Architecture, profile: Profile) -> Measured:
+    bounds = dict.fromkeys(PROVEN, 1.0)
     for name in ("pooler", "transform"):
         if name in tensors:
             bounds["activation"] = _entry(tensors[name], tensors[f"{name}.bias"])

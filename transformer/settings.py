@@ -45,6 +45,7 @@ class Settings(BaseModel):
     model). trust: dealer or two-party; weights: private, released-table or public; products: dealer or he; linear:
     offline or direct; engine: native or tenseal; network: lan, wan or MBIT_S,RTT_MS; see terms.py.
     profile: whose functions for SoftMax, GeLU and LayerNorm, the same at client and server (profiles.py).
+    widths: file of `fastlmpi calibrate`, at the server, with a dealer (default: proven ranges).
     device: number of the GPU to use, for backend cuda or auto; gpu_memory_limit_mb: how much of its memory
     (default: all). recv_timeout_s: how long to wait for a sign of life of a peer that neither speaks nor hangs up.
     material_limit_mb: how much of a query's correlations the server keeps in memory before it starts, with a
@@ -73,6 +74,7 @@ class Settings(BaseModel):
     dp_delta: float = Field(default=1e-6, gt=0, lt=0.5)
     dp_sensitivity: float | None = Field(default=None, gt=0, le=2.0**20)
     profile: ProfileName = "precise"
+    widths: Path | None = None
     backend: Backend = "auto"
     device: int | None = Field(default=None, ge=0)
     gpu_memory_limit_mb: int | None = Field(default=None, ge=1)

@@ -13,11 +13,11 @@ from gpu_ss.protocols import arith, fields, quotient
 from gpu_ss.protocols.fields import OpenedElements, from_field, open_elements, to_field
 from gpu_ss.protocols.io import Opened, open_masked
 from gpu_ss.protocols.quotient import OpenedQuotient, open_quotient
-from gpu_ss.protocols.trunc import truncate, truncate_cost
+from gpu_ss.protocols.trunc import truncate
 from gpu_ss.ring import RING64, Ring, wire_bytes
 from gpu_ss.values import AShare
 
-#: Rows, opened in whichever of the two; in a ring also before they are truncated.
+#: Rows, opened in whichever of the two; in a ring also in a smaller one, from which they are lifted.
 Rows = Opened | OpenedQuotient | OpenedElements
 #: Products of up to 2^51 and of up to 2^58.
 NARROW, WIDE = FIELD53, FIELD60
@@ -37,37 +37,34 @@ def opened_rows(party: Party, x: AShare, shift: int, ring: Ring, field: Field, t
 
 
 def opened_in_ring(party: Party, x: AShare, shift: int, ring: Ring, tag: str) -> Steps[Rows]:
-    """The same in `ring`. With a dealer, what truncates at a cost does it after the opening."""
-    if _after_opening(x.ring.bits, shift, ring.bits) and not party.economy.alone:
-        return (yield from open_quotient.steps(party, x, shift, ring, tag))
+    """The same in `ring`. With a dealer it is opened in what the shift leaves, if that is smaller, and lifted."""
+    left = x.ring.bits - shift
+    if left < ring.bits and not party.economy.alone:
+        short = yield from truncate.steps(party, x, shift, Ring(left))
+        return (yield from open_quotient.steps(party, short, 0, ring, tag))
     short = yield from truncate.steps(party, x, shift, ring)
     (opened,) = yield from open_masked.steps(party, short, tag=tag)
     return opened
 
 
-def _after_opening(bits: int, shift: int, out_bits: int) -> bool:
-    """Whether numbers are opened first and truncated afterwards, with a dealer."""
-    return out_bits > bits - shift
-
-
 def opened_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
-    """Cost of `opened_in_ring`."""
-    if _after_opening(bits, shift, out_bits):
-        return quotient.quotient_cost(rows * n, bits, shift, out_bits)
-    return truncate_cost(rows * n, bits, shift, out_bits) + opening((rows * n, out_bits))
+    """Cost of `opened_in_ring` with a dealer."""
+    if bits - shift < out_bits:
+        return quotient.quotient_cost(rows * n, bits - shift, 0, out_bits)
+    return opening((rows * n, out_bits))
 
 
 def squares_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
     """Cost of `square_sums` of rows that were opened so."""
-    if _after_opening(bits, shift, out_bits):
-        return quotient.squares_cost(rows, n, bits, shift, out_bits)
+    if bits - shift < out_bits:
+        return quotient.squares_cost(rows, n, bits - shift, 0, out_bits)
     return Cost(offline=wire_bytes(rows, out_bits))
 
 
 def factors_cost(rows: int, n: int, bits: int, shift: int, out_bits: int) -> Cost:
     """Cost of the product in `scaled_rows`, before it is truncated."""
-    if _after_opening(bits, shift, out_bits):
-        return quotient.scaled_cost(rows, n, bits, shift, out_bits)
+    if bits - shift < out_bits:
+        return quotient.scaled_cost(rows, n, bits - shift, 0, out_bits)
     return opening((rows, out_bits)) + Cost(offline=wire_bytes(rows * n, out_bits))
 
 

@@ -22,7 +22,8 @@ from gpu_ss.cost import Cost, opening
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party, Steps, protocol
 from gpu_ss.protocols.io import Opened, add_public, open_masked
-from gpu_ss.provider.specs.quotients import QuotientMask, QuotientProduct, QuotientSquares
+from gpu_ss.provider.base import Material
+from gpu_ss.provider.specs.quotients import QuotientMask, QuotientProduct, QuotientProducts, QuotientSquares
 from gpu_ss.ring import Array, Ring, wire_bytes
 from gpu_ss.values import AShare
 
@@ -50,6 +51,11 @@ class OpenedQuotient:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.wide.shape
+
+    def undivided(self, shape: tuple[int, ...]) -> Opened:
+        """What was opened with shift 0, as an opening in its own ring and in this shape."""
+        mask = Material(self.wide.mask.number, (self.wide.mask.only.reshape(shape),))
+        return Opened(self.words.reshape(shape), mask, self.wide.ring, self.frac_bits)
 
     @property
     def whole_bits(self) -> int:
@@ -114,16 +120,26 @@ def row_square_sums(party: Party, x: OpenedQuotient) -> AShare:
     return AShare(data, x.ring, 2 * x.frac_bits)
 
 
-def scaled_cost(rows: int, n: int, source: int, shift: int, bits: int) -> Cost:
+def scaled_cost(
+    rows: int, n: int, source: int, shift: int, bits: int, factor_bits: int | None = None
+) -> Cost:
     """Cost of `times_rows`."""
-    return opening((rows, bits)) + Cost(
-        offline=wire_bytes(rows * n, bits) + wire_bytes(rows * n, bits - source + shift)
-    )
+    if factor_bits is None or factor_bits == bits:
+        return opening((rows, bits)) + Cost(
+            offline=wire_bytes(rows * n, bits) + wire_bytes(rows * n, bits - source + shift)
+        )
+    spec = QuotientProducts(0, 0, rows, n, source, shift, factor_bits, bits)
+    return quotient_cost(rows, factor_bits, 0, bits) + Cost(offline=spec.correction_bytes)
 
 
 def times_rows(party: Party, x: OpenedQuotient, factor: AShare) -> Steps[AShare]:
-    """x_ij * factor_i: only the factors are opened, as in `arith.times_rows`."""
+    """x_ij * factor_i: only the factors are opened, as in `arith.times_rows`.
+
+    Factors in a smaller ring are lifted too (|factor| < 2^(bits - 2) of it), by an opening of their own kind.
+    """
     rows, n = x.shape
+    if factor.ring.bits < x.ring.bits:
+        return (yield from _times_lifted(party, x, factor))
     (opened,) = yield from open_masked.steps(party, factor, tag="scale")
     spec = QuotientProduct(
         x.wide.mask.number, opened.mask.number, rows, n, x.wide.ring.bits, x.shift, x.ring.bits
@@ -131,4 +147,19 @@ def times_rows(party: Party, x: OpenedQuotient, factor: AShare) -> Steps[AShare]
     whole, top = party.provider.take(spec).arrays
     products = _less_wraps(whole, x.wrapped, top, x.whole_bits)
     data = party.backend.row_scale(x.words, x.mask, opened.words, opened.mask.only, products, party.lead)
+    return AShare(data, x.ring, x.frac_bits + factor.frac_bits)
+
+
+def _times_lifted(party: Party, x: OpenedQuotient, factor: AShare) -> Steps[AShare]:
+    """With w of the rows and v of the factors, R' F' = R b - w 2^l m b - v 2^k (R t - w 2^l m t)."""
+    (rows, n), bits = x.shape, factor.ring.bits
+    f = yield from open_quotient.unreplaced(party, factor, 0, x.ring, tag="scale")
+    spec = QuotientProducts(
+        x.wide.mask.number, f.wide.mask.number, rows, n, x.wide.ring.bits, x.shift, bits, x.ring.bits
+    )
+    whole, top, whole_t, *top_t = party.provider.take(spec).arrays
+    products = _less_wraps(whole, x.wrapped, top, x.whole_bits)
+    crossed = _less_wraps(whole_t, x.wrapped, top_t[0], x.whole_bits) if top_t else whole_t
+    products = _less_wraps(products, f.wrapped.reshape(rows, 1), crossed, bits)
+    data = party.backend.row_scale(x.words, x.mask, f.words, f.mask, products, party.lead)
     return AShare(data, x.ring, x.frac_bits + factor.frac_bits)

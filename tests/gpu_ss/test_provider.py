@@ -34,6 +34,7 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
+from gpu_ss.provider.specs.quotients import QuotientProducts
 from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors, power_table
 from gpu_ss.provider.specs.transfers import CrossProducts
 
@@ -76,6 +77,8 @@ DERIVED: list[Correlation] = [
     ExpLookup(MaskView(8, N, 30, 30), 7, 9, 12, 20, 14, 64),
     UnitVectors(N, 5),
     CrossProducts(N, 20, 3),
+    QuotientProducts(2, 3, 10, 7, 25, 5, 30, 60),
+    QuotientProducts(2, 3, 10, 7, 40, 0, 55, 64),
 ]
 
 
@@ -209,6 +212,21 @@ def test_words_times_bits_of_the_other_party(dealt: Any) -> None:
     for owner in (0, 1):
         expected = bits[1 - owner] * words[owner] & np.uint64(2**20 - 1)
         assert np.array_equal(value(dealt, DERIVED[18], 4 + owner), expected)
+
+
+@pytest.mark.parametrize("index", [19, 20])
+def test_row_products_of_signed_masks(dealt: Any, index: int) -> None:
+    spec = DERIVED[index]
+    assert isinstance(spec, QuotientProducts)
+    a = mask(dealt, 2) & np.uint64(2**spec.source - 1)
+    b = (mask(dealt, 3) & np.uint64(2**spec.b_bits - 1))[:, None]
+    whole, top, top_b = a >> spec.shift, a >> (spec.source - 1), b >> (spec.b_bits - 1)
+    outs = spec.outputs()
+    assert [out.bits for out in outs] == ([60, 40, 30, 10] if index == 19 else [64, 24, 9])
+    for k, (out, words) in enumerate(
+        zip(outs, [whole * b, top * b, whole * top_b, top * top_b], strict=False)
+    ):
+        assert np.array_equal(value(dealt, spec, k), words & np.uint64(2**out.bits - 1))
 
 
 def test_mask_views() -> None:

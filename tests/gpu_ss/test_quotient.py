@@ -9,7 +9,13 @@ import pytest
 
 from gpu_ss.errors import RingMismatch
 from gpu_ss.party import Party
-from gpu_ss.protocols.quotient import open_quotient, row_square_sums, times_rows
+from gpu_ss.protocols.quotient import (
+    open_quotient,
+    quotient_cost,
+    row_square_sums,
+    scaled_cost,
+    times_rows,
+)
 from gpu_ss.ring import RING64, Ring
 from tests.support.protocols import both, check_cost, host, shape_share, words_share
 
@@ -57,6 +63,36 @@ def test_quotient_squares_and_products(bits: int, shift: int, out: int) -> None:
 def test_cost() -> None:
     run = both(lambda p: open_quotient(p, words_share(p, extremes(Ring(53)), Ring(53)), 20, RING64).wide)
     check_cost(open_quotient, run, shape_share(SHAPE, Ring(53)), 20, RING64)
+
+
+@pytest.mark.parametrize(
+    ("bits", "shift", "narrow", "out"),
+    [(44, 16, 43, 60), (28, 0, 43, 60), (20, 0, 9, 64), (12, 2, 11, 12), (40, 8, 63, 64), (4, 1, 3, 5)],
+)
+def test_products_with_factors_of_a_smaller_ring(bits: int, shift: int, narrow: int, out: int) -> None:
+    """All four cases of wrapped masks occur often: half of the masks have their top bit set."""
+    ring, small, target = Ring(bits), Ring(narrow), Ring(out)
+    x, factor = extremes(ring), extremes(small)[:, :1].reshape(-1)
+
+    def run(party: Party) -> Any:
+        def steps() -> Any:
+            opened = yield from open_quotient.steps(party, words_share(party, x, ring, shift), shift, target)
+            before = party.channel.traffic.report()
+            scaled = yield from times_rows(party, opened, words_share(party, factor, small, 3, 2))
+            spent = party.channel.traffic.report() - before
+            return (opened.words & party.lead) - opened.mask, scaled.data, spent
+
+        return party.run(steps())
+
+    simulation = both(run)
+    value, scaled = (
+        target.reduce(host(a) + host(b)) for a, b in zip(*(r[:2] for r in simulation.results), strict=True)
+    )
+    assert np.array_equal(scaled, target.reduce(value * factor[:, None]))
+    opened, scaled_by = quotient_cost(x.size, bits, shift, out), scaled_cost(*SHAPE, bits, shift, out, narrow)
+    assert simulation.correction_bytes == opened.offline + scaled_by.offline
+    spent = simulation.results[0][2]
+    assert (spent.rounds, spent.sent.payload) == (scaled_by.rounds, scaled_by.sent0)
 
 
 def test_unbiased() -> None:

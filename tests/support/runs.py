@@ -25,6 +25,7 @@ from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
 from gpu_ss.protocols.fields import from_field, open_elements, row_square_sums, times_rows, to_field
+from gpu_ss.protocols.guard import all_below, gated
 from gpu_ss.protocols.io import private
 from gpu_ss.protocols.lines import evaluate_lines
 from gpu_ss.protocols.millionaire import negative, times_bit
@@ -73,6 +74,21 @@ def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
     return party.run(protect(party, [secret(party, x)], guarantee))[0]
 
 
+def _lifted_rows(party: Party, x: Any) -> Any:
+    def steps() -> Any:
+        rows = secret(party, x / 2**20, Ring(30)).reshape(4, 24)
+        opened = yield from quotient.open_quotient.steps(party, rows, 0, RING64)
+        return (yield from quotient.times_rows(party, opened, secret(party, x[:4] / 2**20, Ring(26))))
+
+    return party.run(steps())
+
+
+def _guarded(party: Party, x: Any) -> Any:
+    squares = secret(party, np.abs(x), RING64, 24)
+    kept = all_below(party, [squares[:40], squares[40:]], [20, 26])
+    return gated(party, kept, secret(party, x, Ring(48)), secret(party, x[:7], Ring(44)))
+
+
 RUNS_BY_NAME: dict[str, Run] = {
     "mul": lambda p, x: mul(p, secret(p, x), secret(p, x)),
     "powers": lambda p, x: powers(p, secret(p, x, Ring(60)), 3),
@@ -98,6 +114,8 @@ RUNS_BY_NAME: dict[str, Run] = {
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
     "quotient rows": _quotient_rows,
+    "lifted rows": _lifted_rows,
+    "guarded": _guarded,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
     "softmax weights": lambda p, x: softmax_weights(p, secret(p, x / 2**14, Ring(28), 12).reshape(4, 24)),
     "laplace": lambda p, x: _noisy(p, x, "laplace"),

@@ -16,7 +16,7 @@ from gpu_ss.plan import make_plan
 from gpu_ss.provider.insecure import InsecureProvider
 from gpu_ss.ring import RING64, Ring
 from tests.support.protocols import both, check_cost, real, real_share, shape_share
-from transformer.architecture import Architecture, Numbers, Ranges
+from transformer.architecture import Architecture, Bounds, Numbers, Ranges
 from transformer.encoder import READ_RING
 from transformer.profiles import PROFILES
 
@@ -26,7 +26,7 @@ ARCH = Architecture(
     layers=1, hidden=64, heads=2, ffn=128, vocab=2, max_length=64, types=0, eps=1e-12, activation="gelu",
     task="features",
 )  # fmt: skip
-NUMBERS = Numbers(arch=ARCH, ranges=Ranges(score=12, value=6, activation=10, norm=12))
+NUMBERS = Numbers(arch=ARCH, ranges=Ranges(layers=(Bounds(score=12, value=6, activation=10, norm=12),))).at(0)
 READ = 2.0**-NUMBERS.ACTIVATION
 HIDDEN = Ring(NUMBERS.hidden_bits)
 

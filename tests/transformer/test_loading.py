@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.models import add_pooling, make_model, random_tokens
 from transformer import hf
-from transformer.architecture import Architecture, Numbers, Ranges
+from transformer.architecture import USUAL, Architecture, Numbers, Ranges
 from transformer.client import check_tokens, load_tokenizer, tokenize
 from transformer.errors import (
     InputError,
@@ -23,7 +23,7 @@ from transformer.errors import (
 )
 from transformer.inference import Request
 from transformer.model import PrivateModel, check_request
-from transformer.parameters import fold, layout
+from transformer.parameters import centred, fold, layout
 from transformer.ranges import measure, prove_ranges
 from transformer.settings import SettingsError, load_settings
 
@@ -195,12 +195,12 @@ def test_ranges_hold_on_random_rows(tmp_path: Path) -> None:
     folder = hf.find_model(make_model(tmp_path, initializer_range=0.5))
     arch = hf.read_architecture(folder)
     tensors = fold(hf.read_weights(folder), Numbers(arch=arch, ranges=Ranges()))
-    bounds = measure(tensors, arch)
+    proof = measure(tensors, arch)
     rng = np.random.default_rng(0)
     t = rng.normal(size=(500, arch.hidden))
     t /= np.linalg.norm(t, axis=1, keepdims=True)
     n, size = arch.hidden, arch.head_size
-    for i in range(arch.layers):
+    for i, bounds in enumerate(proof.layers):
         qkv = t @ tensors[f"{i}.qkv"] + tensors[f"{i}.qkv.bias"]
         for h in range(arch.heads):
             q, k = (qkv[:, j * n + h * size : j * n + (h + 1) * size] for j in (0, 1))
@@ -211,8 +211,9 @@ def test_ranges_hold_on_random_rows(tmp_path: Path) -> None:
         out = (
             np.maximum(inner, 0) @ tensors[f"{i}.ffn2"]
             + tensors[f"{i}.ffn2.bias"]
-            + t * tensors[f"{i}.ffn.skip"]
+            + centred(t * tensors[f"{i}.ffn.skip"])
         )
+        assert np.abs(out.mean(axis=1)).max() < 1e-12, "weights centre what is normalised"
         assert np.linalg.norm(out, axis=1).max() <= bounds["norm"]
 
 
@@ -221,20 +222,28 @@ def test_models_beyond_the_ring_are_refused(tmp_path: Path) -> None:
         load(make_model(tmp_path, initializer_range=300.0))
 
 
-def test_published_ranges_are_coarse(tmp_path: Path) -> None:
-    folder = hf.find_model(make_model(tmp_path))
+def test_published_ranges_are_powers_of_two_above_what_was_proven(tmp_path: Path) -> None:
+    folder = hf.find_model(make_model(tmp_path, initializer_range=0.6))
     arch = hf.read_architecture(folder)
     tensors = fold(hf.read_weights(folder), Numbers(arch=arch, ranges=Ranges()))
-    ranges = prove_ranges(tensors, arch)
-    assert all(v % 2 == 0 for v in ranges.model_dump().values())
-    assert ranges == Ranges(), "a small model publishes the defaults, that is nothing"
+    proof, ranges = measure(tensors, arch), prove_ranges(tensors, arch)
+    wider = 0
+    for proven, published in zip((proof.head, *proof.layers), (ranges.head, *ranges.layers), strict=True):
+        for name, bound in proven.items():
+            exponent, least = getattr(published, name), getattr(USUAL, name)
+            assert bound < 2.0**exponent
+            assert exponent == least or bound > 0.98 * 2.0 ** (exponent - 1), "and no more"
+            wider += exponent > least
+    assert wider > 5
 
 
 def test_layout_is_public(tmp_path: Path) -> None:
     """Names, shapes and scales follow from the card alone, which says nothing about weights."""
     models = [load(make_model(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
-    assert layout(models[0].numbers) == layout(models[1].numbers)
-    assert models[0].card.model_copy(update={"name": "x"}) == models[1].card.model_copy(update={"name": "x"})
+    same = {"name": "x", "ranges": models[0].card.ranges}
+    cards = [model.card.model_copy(update=same) for model in models]
+    assert layout(cards[0].numbers) == layout(cards[1].numbers)
+    assert cards[0] == cards[1]
     assert "hidden" in repr(models[0])
 
 

@@ -227,7 +227,7 @@ def test_keygen_does_not_overwrite(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "keygen", "dealer", "serve", "query", "prepare", "plan", "doctor"]
+    "command", ["", "demo", "keygen", "dealer", "serve", "query", "prepare", "plan", "calibrate", "doctor"]
 )
 def test_help_teaches(command: str) -> None:
     argv = [*CLI, *([command] if command else []), "--help"]

@@ -84,6 +84,38 @@ class QuotientProduct(Correlation):
         return tuple(part.reshape(self.rows, self.n) * factor for part in parts)
 
 
+@dataclass(frozen=True)
+class QuotientProducts(Correlation):
+    """R_ij b_i, m_ij b_i, R_ij t_i and m_ij t_i for masks [rows, n] and b [rows] of b_bits, t being b's top bit.
+
+    For b that is opened undivided. All [rows, n], in Z_2^bits less the bits of what multiplies them: 1, 2^l,
+    2^b_bits, both; the last is left out where that leaves nothing.
+    """
+
+    a: int
+    b: int
+    rows: int
+    n: int
+    source: int
+    shift: int
+    b_bits: int
+    bits: int
+
+    refs: ClassVar = ("a", "b")
+
+    def outputs(self) -> tuple[Out, ...]:
+        whole = self.source - self.shift
+        widths = self.bits, self.bits - whole, self.bits - self.b_bits, self.bits - whole - self.b_bits
+        return tuple(Out((self.rows, self.n), width) for width in widths if width > 0)
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        whole, top = (
+            part.reshape(self.rows, self.n) for part in _parts(dealing, self.a, self.source, self.shift)
+        )
+        b, t = (part.reshape(self.rows, 1) for part in _parts(dealing, self.b, self.b_bits, 0))
+        return (whole * b, top * b, whole * t, top * t)[: len(self.outputs())]
+
+
 def _parts(dealing: Dealing, mask: int, source: int, shift: int) -> tuple[Array, Array]:
     """R and m, flat."""
     r = Ring(source).reduce(dealing.mask(mask)).reshape(-1)
