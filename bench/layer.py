@@ -36,13 +36,13 @@ class OneLayer:
     tensors: dict[str, Real]
 
 
-def made_layer(hidden: int, heads: int, ffn: int) -> OneLayer:
+def made_layer(hidden: int, heads: int, ffn: int, profile: ProfileName = "precise") -> OneLayer:
     """A layer with random weights."""
     arch = Architecture(
         layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=512, types=0, eps=1e-12,
         activation="gelu", task="features",
     )  # fmt: skip
-    return OneLayer(Numbers(arch=arch, ranges=RANDOM_RANGES), random_layer(arch))
+    return OneLayer(PROFILES[profile].numbers(arch, RANDOM_RANGES), random_layer(arch))
 
 
 def read_layer(folder: str, profile: ProfileName) -> OneLayer:
@@ -51,9 +51,10 @@ def read_layer(folder: str, profile: ProfileName) -> OneLayer:
     arch = hf.read_architecture(found)
     weights = hf.read_weights(found)
     hf.check_weights(weights, arch)
-    folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
-    ranges = prove_ranges(folded, arch, PROFILES[profile])
-    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=ranges)
+    chosen = PROFILES[profile]
+    folded = fold(weights, chosen.numbers(arch, Ranges()))
+    ranges = prove_ranges(folded, arch, chosen)
+    numbers = chosen.numbers(arch.model_copy(update={"layers": 1}), ranges)
     return OneLayer(numbers, {slot.name: folded[slot.name] for slot in layer_slots(numbers)})
 
 
@@ -126,7 +127,8 @@ class LayerJob(Job):
         profile: ProfileName = "precise",
     ) -> None:
         self._folder, self._profile = folder, profile
-        self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder, profile)
+        made = made_layer(hidden, heads, ffn, profile) if folder is None else read_layer(folder, profile)
+        self._layer = made
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
         self.shape = (batch, seq, self._arch.hidden, self._arch.heads, self._arch.ffn)

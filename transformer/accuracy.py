@@ -197,7 +197,7 @@ def _main(outputs: dict[str, Real], arch: Architecture, tokens: Tokens) -> Real:
 def _figures(question: Question, clear: _Clear, profile: ProfileName, progress: Progress) -> Figures:
     model = PrivateModel.load(question.model, question.task, _terms(question.trust, profile))
     emulator, start = Emulator(model, question.backend), time.perf_counter()
-    errors, total = _Errors(clear, question.labels), len(question.texts)
+    errors, total = _Errors(clear, model.numbers.row_factor, question.labels), len(question.texts)
     found: dict[int, Real] = {}
     for part in clear.parts:
         emulated = emulator.run(part.tokens)
@@ -229,8 +229,8 @@ def _terms(trust: TrustMode, profile: ProfileName) -> Terms:
 class _Errors:
     """Sums up the differences of a profile's outputs to the clear model's, batch by batch."""
 
-    def __init__(self, clear: _Clear, labels: Sequence[int] | None) -> None:
-        self._clear, self._labels = clear, labels
+    def __init__(self, clear: _Clear, row_factor: float, labels: Sequence[int] | None) -> None:
+        self._clear, self._row_factor, self._labels = clear, row_factor, labels
         self._cosines: list[float] = []
         self._largest = 0.0
         self._equal: list[bool] = []
@@ -244,7 +244,7 @@ class _Errors:
         for k, (t, (gamma, beta), expected) in enumerate(
             zip(rows, self._clear.norms, part.layers, strict=True)
         ):
-            states = t * gamma * np.sqrt(gamma.size) + beta
+            states = t * gamma * self._row_factor + beta
             error, size = (tokens_only(x, part.tokens.keep) for x in (states - expected, expected))
             self._layers[k] += (error**2).sum(), (size**2).sum()
         if self._clear.arch.task in COSINE_TASKS:

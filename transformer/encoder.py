@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.party import Party, Steps
 from gpu_ss.protocols.io import add_private, add_public
 from gpu_ss.protocols.trunc import truncate
@@ -70,14 +69,11 @@ def encode(party: Party, model: Encoder, inputs: Inputs) -> Steps[AShare]:
 
 
 def embed(party: Party, model: Encoder, embedded: AShare) -> Steps[AShare]:
-    """Positions added, then LayerNorm; the table's rows are centred already."""
+    """Positions added, then LayerNorm; the table's rows are centred already, where that is part of it."""
     numbers = model.numbers
     x = model.biased(party, embedded, "position", rows=embedded.shape[1])
-    return (
-        yield from unit_rows.steps(
-            party, x, numbers.arch.eps, numbers.unit_frac, RING64, _embedding_frac(numbers), centred=True
-        )
-    )
+    bits = numbers.ranges.embedding
+    return (yield from model.profile.norm(party, numbers, x, bits, RING64, _embedding_frac(numbers), True))
 
 
 def _embedding_frac(numbers: Numbers) -> int:
@@ -93,7 +89,7 @@ def layer(party: Party, model: Encoder, name: str, t: AShare, keep: AShare) -> S
 
 
 def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AShare) -> Steps[AShare]:
-    """unit_rows(t' + attention(t') W_O), t' being t with its gamma and beta."""
+    """norm(t' + attention(t') W_O), t' being t with its gamma and beta."""
     numbers = model.numbers
     weights = model.weights
     qkv, skip = yield from affine.steps(party, t, [weights[f"{name}.qkv"], weights[f"{name}.skip"]])
@@ -101,11 +97,11 @@ def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AS
     attended = yield from attention(party, model, qkv, keep)
     (x,) = yield from affine.steps(party, attended, [weights[f"{name}.output"]])
     x = model.biased(party, x, f"{name}.output") + skip.narrowed(x.ring)
-    return (yield from _normalised(party, numbers, x))
+    return (yield from normalised(party, model, x, RING64))
 
 
 def ffn_block(party: Party, model: Encoder, name: str, t: AShare) -> Steps[AShare]:
-    """unit_rows(t' + activation(t' W_1) W_2)."""
+    """norm(t' + activation(t' W_1) W_2)."""
     numbers = model.numbers
     weights = model.weights
     inner, skip = yield from affine.steps(party, t, [weights[f"{name}.ffn1"], weights[f"{name}.ffn.skip"]])
@@ -114,7 +110,7 @@ def ffn_block(party: Party, model: Encoder, name: str, t: AShare) -> Steps[AShar
     inner = yield from activate(party, model, inner, hidden)
     (x,) = yield from affine.steps(party, inner, [weights[f"{name}.ffn2"]])
     x = model.biased(party, x, f"{name}.ffn2") + skip.narrowed(x.ring)
-    return (yield from _normalised(party, numbers, x))
+    return (yield from normalised(party, model, x, RING64))
 
 
 def activate(party: Party, model: Encoder, x: AShare, ring: Ring) -> Steps[AShare]:
@@ -128,10 +124,11 @@ def _read(party: Party, numbers: Numbers, product: AShare) -> Steps[AShare]:
     return (yield from truncate.steps(party, product, numbers.PRODUCT - numbers.ACTIVATION, READ_RING))
 
 
-def _normalised(party: Party, numbers: Numbers, x: AShare) -> Steps[AShare]:
-    return (
-        yield from unit_rows.steps(party, x, numbers.arch.eps, numbers.unit_frac, RING64, numbers.norm_frac)
-    )
+def normalised(party: Party, model: Encoder, x: AShare, ring: Ring) -> Steps[AShare]:
+    """LayerNorm of a block's sums as the profile has it, into `ring`: rows t."""
+    numbers = model.numbers
+    bits, frac = numbers.ranges.norm, numbers.norm_frac
+    return (yield from model.profile.norm(party, numbers, x, bits, ring, frac, False))
 
 
 def attention(party: Party, model: Encoder, qkv: AShare, keep: AShare) -> Steps[AShare]:

@@ -39,8 +39,9 @@ class ModelCard(BaseModel):
 
     @property
     def numbers(self) -> Numbers:
-        numbers = Numbers(arch=self.arch, ranges=self.ranges)
-        check_fits(numbers)
+        profile = PROFILES[self.terms.profile]
+        numbers = profile.numbers(self.arch, self.ranges)
+        check_fits(numbers, profile)
         return numbers
 
 
@@ -126,10 +127,12 @@ class PrivateModel:
         arch = hf.read_architecture(folder, task)
         weights = hf.read_weights(folder)
         hf.check_weights(weights, arch)
-        folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
-        ranges = prove_ranges(folded, arch, PROFILES[terms.profile])
-        words = encode_all(folded, Numbers(arch=arch, ranges=ranges))
-        digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if terms.public else ""
+        profile = PROFILES[terms.profile]
+        folded = fold(weights, profile.numbers(arch, Ranges()))
+        ranges = prove_ranges(folded, arch, profile)
+        numbers = profile.numbers(arch, ranges)
+        words = encode_all(folded, numbers)
+        digest = weights_digest(words, numbers) if terms.public else ""
         card = ModelCard(name=folder.name, arch=arch, ranges=ranges, terms=terms, digest=digest)
         return PrivateModel(card, words)
 

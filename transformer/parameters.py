@@ -3,7 +3,7 @@
 `layout` lists them from public facts alone, so the client knows every shape. `fold` turns float weights into
 the matrices of that list: normalised rows t carry no gamma, beta and sqrt(hidden), so these move into whatever
 multiplies t next; the query is scaled by log2(e) / sqrt(head size); embedding rows are centred, which their
-LayerNorm would do first.
+LayerNorm would do first. Rows that a profile does not normalise go by the same name, and over a public factor.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Folder:
     def __init__(self, weights: Mapping[str, Any], numbers: Numbers) -> None:
         self._weights = weights
         self._numbers = numbers
-        self._root = numbers.sqrt_hidden
+        self._factor = numbers.row_factor
 
     def _get(self, name: str) -> Real:
         return np.asarray(self._weights[name], np.float64)
@@ -109,8 +109,8 @@ class _Folder:
         return self._get(f"{name}.weight").T, self._get(f"{name}.bias")
 
     def _norm(self, name: str) -> tuple[Real, Real]:
-        """sqrt(hidden) gamma, and beta."""
-        return self._root * self._get(f"{name}.weight"), self._get(f"{name}.bias")
+        """Row factor times gamma, and beta."""
+        return self._factor * self._get(f"{name}.weight"), self._get(f"{name}.bias")
 
     def _through(self, norm: str, matrix: Real, bias: Real) -> tuple[Real, Real]:
         """The affine map of a LayerNorm's output as one of its normalised rows."""
@@ -122,7 +122,9 @@ class _Folder:
         if self._numbers.arch.types:
             table = np.concatenate([table, self._get("embeddings.token_type_embeddings.weight")])
         position = self._get("embeddings.position_embeddings.weight")
-        return {"embedding": _centred(table), "position": _centred(position)}
+        if self._numbers.saturation is None:
+            table, position = _centred(table), _centred(position)
+        return {"embedding": table, "position": position}
 
     def layers(self) -> dict[str, Real]:
         tensors: dict[str, Real] = {}

@@ -36,18 +36,20 @@ def prove_ranges(tensors: Mapping[str, Real], arch: Architecture, profile: Profi
             "the model's weights allow values beyond what 64-bit fixed point holds: proven bounds are "
             + ", ".join(f"{k} {v:.3g}" for k, v in bounds.items())
         ) from None
-    check_fits(Numbers(arch=arch, ranges=ranges))
+    check_fits(profile.numbers(arch, ranges), profile)
     return ranges
 
 
-def check_fits(numbers: Numbers) -> None:
+def check_fits(numbers: Numbers, profile: Profile = PRECISE) -> None:
     """The rings of all steps hold the ranges. Raises RangeTooSmall naming the step."""
-    arch, ranges = numbers.arch, numbers.ranges
+    ranges = numbers.ranges
+    read = 64 - (numbers.PRODUCT - numbers.ACTIVATION)  # bits that are left of a product when it is read
+    keys = numbers.arch.max_length.bit_length() if profile.sums else 0
     room = {
         "LayerNorm input (hidden size times norm)": 64
         - (numbers.PRODUCT + numbers.log_hidden + ranges.norm + 3),
-        "scores": 64 - numbers.score_bits,
-        "weighted values (keys times value)": 46 - 28 - ranges.value - arch.max_length.bit_length() - 1,
+        "scores": read - (numbers.score_bits if profile.averages else numbers.kernel_bits),
+        "weighted values (keys times value)": 46 - 28 - ranges.value - keys - 1,
         "feed-forward activations": 62 - numbers.PRODUCT - ranges.activation,
     }
     for step, bits in room.items():

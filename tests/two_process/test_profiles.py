@@ -55,13 +55,13 @@ def test_accuracy_of_labelled_texts_with_a_private_sample(tmp_path: Path) -> Non
     (tmp_path / "labelled.tsv").write_text("\n".join(lines) + "\n")
     files = {"json": tmp_path / "study.json", "plot": tmp_path / "study.png"}
     argv = [*CLI, "accuracy", "--model", str(model), "--labelled", str(tmp_path / "labelled.tsv"), "--quiet"]
-    argv += ["--profile", "precise,mpcformer", "--private", "1"]
+    argv += ["--profile", "precise,mpcformer,secformer,the-x", "--private", "1"]
     argv += ["--json", str(files["json"]), "--plot", str(files["plot"])]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "mpcformer needs a model fine-tuned to Quad" in done.stdout
     study = json.loads(files["json"].read_text())
-    precise, mpcformer = study["figures"]
+    precise, mpcformer, *_ = study["figures"]
     assert (precise["profile"], mpcformer["profile"]) == ("precise", "mpcformer")
     assert precise["texts"] == 4
     assert precise["agreement"] == 1.0
