@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from gpu_ss.backend import get_backend
 from gpu_ss.backend.native import share_cores
@@ -23,6 +24,7 @@ TEXTS = (
     "The stock market fell sharply on Monday.",
     "Private inference keeps the text on the client's machine.",
 )
+T = TypeVar("T")
 START_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 3600.0
 
@@ -44,9 +46,8 @@ def run_demo(
 ) -> Result:
     """Launch server and dealer, be the client, and compare with the clear-text model."""
     check_texts(texts or TEXTS)
-    folder = str(hf.find_model(model).path)
     chosen = {
-        "model": folder,
+        "model": str(hf.find_model(model).path),
         "task": task,
         "backend": backend,
         "trust": trust or usual_trust(backend, products),
@@ -57,12 +58,20 @@ def run_demo(
         "network": network,
         "profile": profile,
     }
-    load_settings(None, chosen)  # a bad value is reported before anything starts
+    return among_processes(chosen, lambda settings: run_query(settings, texts or TEXTS, True, pad_to, quiet))
+
+
+def among_processes(chosen: Mapping[str, object], run: Callable[[Settings], T]) -> T:
+    """What `run` makes as the client of a server and (with trust in one) a dealer, launched for one session.
+
+    `chosen`: settings of all parties but keys and addresses.
+    """
+    load_settings(None, dict(chosen))  # a bad value is reported before anything starts
     with tempfile.TemporaryDirectory(prefix="fastlmpi-demo-") as scratch:
         keys = Path(scratch) / "keys"
         for role in ("client", "server", "dealer"):
             generate(keys, role)
-        return _run(chosen | {"keys": keys}, texts or TEXTS, pad_to, quiet)
+        return _launched({**chosen, "keys": keys}, run)
 
 
 def usual_trust(backend: str, products: str | None) -> TrustMode:
@@ -78,11 +87,11 @@ def usual_trust(backend: str, products: str | None) -> TrustMode:
     return "dealer"
 
 
-def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
+def _launched(chosen: dict[str, object], run: Callable[[Settings], T]) -> T:
     common = ["--keys", str(chosen["keys"]), "--backend", str(chosen["backend"]), "--once"]
     argv = [*_command("serve"), *common, "--server", "tcp://127.0.0.1:*"]
     for name in ("model", "task", "trust", "weights", "products", "linear", "engine", "network", "profile"):
-        argv += [f"--{name}", str(chosen[name])] if chosen[name] else []
+        argv += [f"--{name}", str(chosen[name])] if chosen.get(name) else []
     dealt = chosen["trust"] == "dealer"
     if not dealt:
         share_cores(2)
@@ -97,7 +106,7 @@ def _run(chosen: dict[str, object], texts: Sequence[str], pad_to: int | None, qu
         found["server"] = running.wait_ready("server", START_TIMEOUT_S)["address"]
         settings: Settings = load_settings(None, found)
         try:
-            return run_query(settings, texts, True, pad_to, quiet)
+            return run(settings)
         except PeerGone:
             running.wait()  # raises with the last words of the party that failed first
             raise
