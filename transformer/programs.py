@@ -127,10 +127,7 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
             f"{megabytes(queries * there)} at the server"
         )
         start = time.perf_counter()
-        for done in range(queries):
-            progress("prepare", done, queries)
-            client.prepare(request)
-        progress("prepare", queries, queries)
+        client.prepare(request, queries)
         held = client.stock.held()
         if client.stock.evicted:
             _log(f"removed {client.stock.evicted} stored queries of another model or other terms: no room")

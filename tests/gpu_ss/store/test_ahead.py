@@ -32,6 +32,7 @@ from gpu_ss.provider.specs.arithmetic import Powers
 from gpu_ss.provider.store import Shelf, Store
 from gpu_ss.simulate import Simulation, simulate
 from net import Channel, NetError, PeerGone, ProtocolError, RemoteError
+from net.errors import FrameTooLarge
 from tests.gpu_ss.ot.test_protocols import NAMES, clear
 from tests.support.ot import DealtReceiver, DealtSender
 from tests.support.protocols import host
@@ -333,7 +334,7 @@ def test_products_computed_directly_are_made_ready_where_they_are_used() -> None
     maker = Multiplier()
     provider = MadeProvider(ReferenceBackend(), SeedProvider(0, ReferenceBackend(), fresh_key()), [maker])
     kept: list[int] = []
-    provider.record(bytes(32), specs, lambda number, arrays: kept.append(number))
+    list(provider.record([bytes(32)], specs, lambda k, number, arrays: kept.append(number)))
     assert maker.readied == kept == []
     provider.take(Mask((1,), 64))
     head = Head(bytes(16), 0, Purpose(plan_digest(specs), CONTEXT), 3, stored_words(0, specs))
@@ -362,7 +363,7 @@ def test_a_second_reel_waits_for_the_first() -> None:
 
 def test_providers_that_cannot() -> None:
     def with_dealer(party: Party) -> Any:
-        return party.provider.record(bytes(32), [], lambda number, arrays: None)
+        return list(party.provider.record([bytes(32)], [], lambda k, number, arrays: None))
 
     with pytest.raises(CorrelationError, match="no correlations for later"):
         simulate(with_dealer)
@@ -381,10 +382,11 @@ PURPOSE = purpose_of(PLAN)
 @pytest.mark.parametrize(
     ("tag", "frames", "error"),
     [
-        ("store/make", [b"x" * 16, bytes(32), bytes(32)], CorrelationError),
-        ("store/make", [b"x" * 16, PURPOSE.plan, bytes(32)], CorrelationError),
-        ("store/make", [b"x" * 16, PURPOSE.plan, CONTEXT[:-1]], ProtocolError),
-        ("store/make", [b"x" * 16], ProtocolError),
+        ("store/make", [bytes(32), bytes(32), b"x" * 16], CorrelationError),
+        ("store/make", [PURPOSE.plan, bytes(32), b"x" * 16], CorrelationError),
+        ("store/make", [PURPOSE.plan, CONTEXT, b"x" * 15], CorrelationError),
+        ("store/make", [PURPOSE.plan, CONTEXT, b"x" * 32], FrameTooLarge),
+        ("store/make", [PURPOSE.plan], CorrelationError),
         ("store/take", [bytes(16)], ProtocolError),
     ],
 )
@@ -451,12 +453,12 @@ def test_memory_is_that_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     most: dict[int, int] = {0: 0, 1: 0}
 
     def run(party: Party) -> None:
-        def keep(number: int, arrays: Any) -> None:
+        def keep(k: int, number: int, arrays: Any) -> None:
             made[party.rank].append(weakref.ref(arrays[0]))
             alive = sum(reference() is not None for reference in made[party.rank])
             most[party.rank] = max(most[party.rank], alive)
 
-        party.provider.record(fresh_key(), WINDOWED, keep)
+        assert list(party.provider.record([fresh_key()], WINDOWED, keep)) == [0]
 
     simulate(run, extend=alone)
     assert [len(references) for references in made.values()] == [8, 8]
