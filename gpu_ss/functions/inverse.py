@@ -40,7 +40,10 @@ def _raw_cost(x: AShare, name: str, low: int = 1, high: int = 1 << 62) -> Cost:
 
 @protocol(cost=_raw_cost, paper="piecewise")
 def raw_inverse(party: Party, x: AShare, name: str, low: int = 1, high: int = 1 << 62) -> Steps[AShare]:
-    """2^61 / x ("reciprocal") or 2^61 / sqrt(x) ("rsqrt") of raw x in [low, high], as raw integers modulo 2^64."""
+    """2^61 / x ("reciprocal") or 2^61 / sqrt(x) ("rsqrt") of raw x in [low, high], as raw integers modulo 2^64.
+
+    The reciprocal is 0 from 2^36 on.
+    """
     table_ = inverse_table(name, low, high, x.frac_bits)
     evaluated = yield from evaluate.steps(party, x, table_, _width(high), RING64)
     return replace(evaluated.value, frac_bits=0)
