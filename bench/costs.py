@@ -8,7 +8,6 @@ from typing import Any
 
 from bench.job import null_share
 from bench.layer import LayerJob, made_layer
-from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.softmax import PROBABILITY_FRAC
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan, make_plan
@@ -57,7 +56,7 @@ def parts(terms: Terms, hidden: int, heads: int, ffn: int, seq: int, batch: int)
 
     SoftMax is all of attention but its two products: the maximum, the exponentials, the sums and the division.
     """
-    numbers, profile = made_layer(hidden, heads, ffn).numbers.at(0), PROFILES[terms.profile]
+    numbers, profile = made_layer(hidden, heads, ffn, terms.profile).numbers.at(0), PROFILES[terms.profile]
     job = LayerJob(hidden, heads, ffn, seq, batch, profile=terms.profile)
     job.terms = terms
     vectors = (batch, heads, seq, hidden // heads)
@@ -86,9 +85,8 @@ def parts(terms: Terms, hidden: int, heads: int, ffn: int, seq: int, batch: int)
 
     def norm(party: Party) -> Any:
         x = null_share(party, (batch, seq, hidden), whole_ring, numbers.PRODUCT)
-        return unit_rows(
-            party, x, numbers.arch.eps, numbers.unit_frac, RING64, numbers.norm_frac, centred=True
-        )
+        bits, frac = numbers.bounds.norm, numbers.norm_frac
+        return party.run(profile.norm(party, numbers, x, bits, RING64, frac, True))
 
     whole = Part.of("layer", job.plan(0), terms)
     attended, multiplied = planned("SoftMax", attention), planned("Q K^T, P V", products)

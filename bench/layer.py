@@ -38,14 +38,14 @@ class OneLayer:
     tensors: dict[str, Real]
 
 
-def made_layer(hidden: int, heads: int, ffn: int) -> OneLayer:
+def made_layer(hidden: int, heads: int, ffn: int, profile: ProfileName = "precise") -> OneLayer:
     """A layer with random weights."""
     arch = Architecture(
         layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=512, types=0, eps=1e-12,
         activation="gelu", task="features",
     )  # fmt: skip
-    tensors = random_layer(arch)
-    return OneLayer(Numbers(arch=arch, ranges=prove_layer(tensors, arch)), tensors)
+    tensors, chosen = random_layer(arch), PROFILES[profile]
+    return OneLayer(chosen.numbers(arch, prove_layer(tensors, arch, chosen)), tensors)
 
 
 def read_layer(folder: str, profile: ProfileName) -> OneLayer:
@@ -54,10 +54,11 @@ def read_layer(folder: str, profile: ProfileName) -> OneLayer:
     arch = hf.read_architecture(found)
     weights = hf.read_weights(found)
     hf.check_weights(weights, arch)
-    folded = fold(weights, Numbers(arch=arch, ranges=Ranges()))
-    ranges = prove_ranges(folded, arch, PROFILES[profile])
+    chosen = PROFILES[profile]
+    folded = fold(weights, chosen.numbers(arch, Ranges()))
+    ranges = prove_ranges(folded, arch, chosen)
     first = ranges.model_copy(update={"layers": ranges.layers[:1]})
-    numbers = Numbers(arch=arch.model_copy(update={"layers": 1}), ranges=first)
+    numbers = chosen.numbers(arch.model_copy(update={"layers": 1}), first)
     return OneLayer(numbers, {slot.name: folded[slot.name] for slot in layer_slots(numbers)})
 
 
@@ -137,7 +138,8 @@ class LayerJob(BatchJob):
         calibrated: bool = False,
     ) -> None:
         self._folder, self._profile, self._calibrated = folder, profile, calibrated
-        self._layer = made_layer(hidden, heads, ffn) if folder is None else read_layer(folder, profile)
+        made = made_layer(hidden, heads, ffn, profile) if folder is None else read_layer(folder, profile)
+        self._layer = made
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
         self.held_bytes = 2 * WORD_BYTES * sum(tensor.size for tensor in self._layer.tensors.values())

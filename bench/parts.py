@@ -24,6 +24,7 @@ PARTS = {
     "softmax_weights": "softmax",
     "affine": "linear",
     "activate": "activation",
+    "normalised": "layernorm",
     "unit_rows": "layernorm",
 }
 #: What these call counts to them.

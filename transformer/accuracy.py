@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from transformer import hf
 from transformer.architecture import Architecture, Task
 from transformer.client import Limits, check_texts, load_tokenizer, tokenize
-from transformer.demo import TEXTS, run_demo
+from transformer.demo import TEXTS, among_processes
 from transformer.emulation import Emulator, batches
 from transformer.errors import InputError
 from transformer.inference import Tokens
 from transformer.model import PrivateModel
 from transformer.profiles import PROFILES
+from transformer.programs import open_client
 from transformer.reference import (
     LayerNorms,
     cosines,
@@ -32,19 +33,25 @@ from transformer.reference import (
     run_with_layers,
     tokens_only,
 )
-from transformer.results import COSINE_TASKS, MAIN_OUTPUT, Result
+from transformer.results import COSINE_TASKS, MAIN_OUTPUT
 from transformer.session import Progress, no_progress
 from transformer.settings import Settings
 from transformer.terms import ProfileName, Terms, TrustMode
 
 Real = NDArray[np.float64]
+PRIVATE_TOKENS = 1024  # of a private query, so that its correlations stay small
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A private run of the first texts: seconds, bytes of both directions, and how far it is from the emulation."""
+    """A private run of the first texts: seconds, bytes of both directions, and how far it is from the emulation.
+
+    queries: of one session; each takes texts of similar length. rounds: of the query with the most. agreement: how
+    often the likeliest class (word) is the clear model's.
+    """
 
     texts: int
+    queries: int
     offline_s: float
     online_s: float
     offline_bytes: int
@@ -167,11 +174,14 @@ class _Clear:
     def __init__(
         self, question: Question, folder: hf.ModelFolder, arch: Architecture, progress: Progress
     ) -> None:
-        self.arch = arch
+        self.arch, self.folder = arch, str(folder.path)
         self.tokens = tokenize(list(question.texts), load_tokenizer(folder.path), Limits(arch))
         model = load_reference(folder, arch)
         self.norms: LayerNorms = layer_norms(model)
         self.parts = list(self._run(model, progress))
+        self.outputs = {
+            int(k): row for part in self.parts for k, row in zip(part.order, part.outputs, strict=True)
+        }
 
     def _run(self, model: Any, progress: Progress) -> Iterator[_Part]:
         done, total = 0, len(self.tokens.ids)
@@ -192,7 +202,7 @@ def _figures(question: Question, clear: _Clear, profile: ProfileName, progress: 
     terms = _terms(question.trust, profile)
     model = PrivateModel.load(question.model, question.task, terms, question.widths)
     emulator, start = Emulator(model, question.backend), time.perf_counter()
-    errors, total = _Errors(clear, question.labels), len(question.texts)
+    errors, total = _Errors(clear, model.numbers.row_factor, question.labels), len(question.texts)
     found: dict[int, Real] = {}
     for part in clear.parts:
         emulated = emulator.run(part.tokens)
@@ -213,7 +223,7 @@ def _figures(question: Question, clear: _Clear, profile: ProfileName, progress: 
         online_bytes=sum(plan.query.sent),
         offline_bytes=plan.dealer_bytes + made["he"] + made["ot"],
         emulated_s=seconds,
-        private=_private(question, profile, found) if question.private else None,
+        private=_private(question, clear, profile, found, progress) if question.private else None,
     )
 
 
@@ -224,8 +234,8 @@ def _terms(trust: TrustMode, profile: ProfileName) -> Terms:
 class _Errors:
     """Sums up the differences of a profile's outputs to the clear model's, batch by batch."""
 
-    def __init__(self, clear: _Clear, labels: Sequence[int] | None) -> None:
-        self._clear, self._labels = clear, labels
+    def __init__(self, clear: _Clear, row_factor: float, labels: Sequence[int] | None) -> None:
+        self._clear, self._row_factor, self._labels = clear, row_factor, labels
         self._cosines: list[float] = []
         self._largest = 0.0
         self._equal: list[bool] = []
@@ -239,7 +249,7 @@ class _Errors:
         for k, (t, (gamma, beta), expected) in enumerate(
             zip(rows, self._clear.norms, part.layers, strict=True)
         ):
-            states = t * gamma * np.sqrt(gamma.size) + beta
+            states = t * gamma * self._row_factor + beta
             error, size = (tokens_only(x, part.tokens.keep) for x in (states - expected, expected))
             self._layers[k] += (error**2).sum(), (size**2).sum()
         if self._clear.arch.task in COSINE_TASKS:
@@ -264,35 +274,55 @@ class _Errors:
         }
 
 
-def _private(question: Question, profile: ProfileName, emulated: dict[int, Real]) -> Sample:
-    """The first texts between real processes, each text a query's row, beside their emulation."""
-    texts = list(question.texts)[: question.private]
-    settings = {
-        "model": question.model, "task": question.task, "backend": question.backend, "trust": question.trust,
-        "profile": profile, "widths": question.widths,
-    }  # fmt: skip
-    result: Result = run_demo(settings, texts, None, True)
-    report, main = result.answer.report, result.main
-    differences = [_difference(row, emulated[k], result.tokens.keep[k]) for k, row in enumerate(main)]
-    equal = result.argmax_equal()
+def _private(
+    question: Question, clear: _Clear, profile: ProfileName, emulated: dict[int, Real], progress: Progress
+) -> Sample:
+    """The first texts between real processes: one session, a query for those of similar length."""
+    arch, first = clear.arch, _first(clear.tokens, question.private)
+    parts, answers = list(batches(first, PRIVATE_TOKENS)), []
+    chosen: dict[str, Any] = {
+        "model": clear.folder,
+        "task": question.task,
+        "profile": profile,
+        "weights": "private",
+    }
+    chosen |= {"backend": question.backend, "trust": question.trust, "widths": question.widths}
+
+    def ask(settings: Settings) -> None:
+        with open_client(settings) as client:
+            for order, tokens in parts:
+                answers.append((order, tokens, client.ask(tokens)))
+                progress(f"{profile}, private", sum(len(done) for done, *_ in answers), len(first.ids))
+
+    among_processes(chosen, ask)
+    differences, equal = [], []
+    for order, tokens, answer in answers:
+        rows = _main(answer.outputs, arch, tokens)
+        for k, row, count in zip(map(int, order), rows, tokens.keep.sum(axis=1), strict=True):
+            found, near, right = (_tokens(x, count) for x in (row, emulated[k], clear.outputs[k]))
+            differences.append(float(np.abs(found - near).max()))
+            equal.append(np.array_equal(found.argmax(axis=-1), right.argmax(axis=-1)))
+    reports = [answer.report for *_, answer in answers]
     return Sample(
-        texts=len(texts),
-        offline_s=report.offline_s,
-        online_s=report.online_s,
-        offline_bytes=report.offline.sent.bytes + report.offline.received.bytes + report.dealer_bytes,
-        online_bytes=report.online.sent.bytes + report.online.received.bytes,
-        rounds=report.rounds,
+        texts=len(first.ids),
+        queries=len(reports),
+        offline_s=sum(r.offline_s for r in reports),
+        online_s=sum(r.online_s for r in reports),
+        offline_bytes=sum(r.offline.sent.bytes + r.offline.received.bytes + r.dealer_bytes for r in reports),
+        online_bytes=sum(r.online.sent.bytes + r.online.received.bytes for r in reports),
+        rounds=max(r.rounds for r in reports),
         max_difference=max(differences),
-        agreement=None if result.arch.task in COSINE_TASKS or equal is None else float(np.mean(equal)),
+        agreement=None if arch.task in COSINE_TASKS else float(np.mean(equal)),
     )
 
 
-def _difference(private: Real, emulated: Real, keep: NDArray[np.int64]) -> float:
-    """Largest difference of one text's outputs, of its real tokens where they are per token."""
-    if private.ndim == 2:
-        count = int(keep.sum())
-        private, emulated = private[:count], emulated[:count]
-    return float(np.abs(private - emulated).max())
+def _first(tokens: Tokens, count: int) -> Tokens:
+    return Tokens(tokens.ids[:count], tokens.types[:count], tokens.keep[:count])
+
+
+def _tokens(output: Real, count: int) -> Real:
+    """One text's output, of its real tokens where it is per token."""
+    return output[:count] if output.ndim == 2 else output
 
 
 def asked(

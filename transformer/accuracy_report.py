@@ -78,16 +78,16 @@ def _private_table(study: Study) -> Table:
         padding=(0, 2, 0, 0),
         pad_edge=False,
         title="The first texts, private, between processes on this machine",
+        caption="s, MB: online, and before that to make the correlations; rounds: of one of the queries; "
+        "off: the largest difference of an output from the emulation's",
     )
-    for column in (
-        "profile", "texts", "offline s", "online s", "offline MB", "online MB", "rounds", "to emulation", "same"
-    ):  # fmt: skip
+    for column in ("profile", "texts", "before: s", "MB", "online: s", "MB", "rounds", "off", "same"):
         table.add_column(column, justify="left" if column == "profile" else "right", no_wrap=True)
     for f in study.figures:
         if f.private is None:
             continue
         p = f.private
-        row = [f"{p.offline_s:.2f}", f"{p.online_s:.2f}", _mb(p.offline_bytes), _mb(p.online_bytes)]
+        row = [f"{p.offline_s:.1f}", _mb(p.offline_bytes), f"{p.online_s:.1f}", _mb(p.online_bytes)]
         agreement = "" if p.agreement is None else f"{p.agreement:.0%}"
         table.add_row(f.profile, str(p.texts), *row, str(p.rounds), f"{p.max_difference:.1e}", agreement)
     return table

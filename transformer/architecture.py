@@ -118,6 +118,8 @@ class Ranges(BaseModel):
 class Numbers(BaseModel):
     """Rings and scales of every tensor of a model: derived from Architecture, Ranges and a maximal length.
 
+    `saturation`: where a profile does not normalise rows, their entries saturate at 2^saturation; else None.
+
     Scales (fractional bits): ACTIVATION for what enters a product, PRODUCT for what leaves one. Each ring is the
     smallest that holds its tensor with the two bits of room that truncation and comparison need. Those of a layer
     are `at(layer)`'s; without a layer they are the head's.
@@ -128,6 +130,7 @@ class Numbers(BaseModel):
     arch: Architecture
     ranges: Ranges
     layer: int | None = None
+    saturation: int | None = None
 
     ACTIVATION: int = 12
     PRODUCT: int = 28
@@ -151,12 +154,12 @@ class Numbers(BaseModel):
 
     @property
     def unit_frac(self) -> int:
-        """Fractional bits of normalised rows t (|t| <= 1): sqrt(hidden) t has about ACTIVATION of them."""
-        return self.ACTIVATION + (self.log_hidden + 1) // 2
+        """Fractional bits of rows t (|t| <= 1): row_factor t has about ACTIVATION of them."""
+        return self.ACTIVATION + (self.log_hidden + 1) // 2 + (self.saturation or 0)
 
     @property
     def unit_weight_frac(self) -> int:
-        """Fractional bits of weights that multiply normalised rows (they carry sqrt(hidden) * gamma)."""
+        """Fractional bits of weights that multiply rows t (they carry row_factor * gamma)."""
         return self.PRODUCT - self.unit_frac
 
     @property
@@ -202,5 +205,8 @@ class Numbers(BaseModel):
         return min(24, 30 - self.bounds.norm)
 
     @property
-    def sqrt_hidden(self) -> float:
-        return math.sqrt(self.arch.hidden)
+    def row_factor(self) -> float:
+        """What rows t are multiplied by: sqrt(hidden), or at least the norm that saturating rows can have."""
+        if self.saturation is None:
+            return math.sqrt(self.arch.hidden)
+        return 2.0 ** (self.unit_frac - self.ACTIVATION)

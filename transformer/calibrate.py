@@ -15,6 +15,7 @@ from transformer.emulation import Emulator, batches
 from transformer.inference import Tokens
 from transformer.model import PrivateModel, folded
 from transformer.parameters import Real
+from transformer.profiles import PROFILES
 from transformer.session import Progress, no_progress
 from transformer.widths import LEAST, Measured, Widths, tensors_digest
 
@@ -33,7 +34,8 @@ def measure_widths(
     The longest is also padded to the model's limit, because padding has queries and keys too.
     """
     check_texts(texts)
-    arch, tensors = model.card.arch, folded(hf.find_model(name), model.card.arch)
+    arch, profile = model.card.arch, PROFILES[model.card.terms.profile]
+    tensors = folded(hf.find_model(name), arch, profile)
     emulator, largest = Emulator(model), np.zeros((arch.layers, 2))
     tokens, done = tokenize(list(texts), load_tokenizer(hf.find_model(name).path), Limits(arch)), 0
     for part in _parts(tokens, arch):

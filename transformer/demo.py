@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gpu_ss.backend import get_backend
 from gpu_ss.backend.native import share_cores
@@ -24,6 +24,7 @@ TEXTS = (
     "The stock market fell sharply on Monday.",
     "Private inference keeps the text on the client's machine.",
 )
+T = TypeVar("T")
 START_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 3600.0
 
@@ -36,9 +37,18 @@ def run_demo(
     `given`: settings by name; None, or no such setting: the default.
     """
     check_texts(texts or TEXTS)
+    chosen = dict(given)
+    chosen["model"] = str(hf.find_model(chosen.get("model")).path)
+    return among_processes(chosen, lambda settings: run_query(settings, texts or TEXTS, True, pad_to, quiet))
+
+
+def among_processes(given: Mapping[str, Any], run: Callable[[Settings], T]) -> T:
+    """What `run` makes as the client of a server and (with trust in one) a dealer, launched for one session.
+
+    `given`: settings of all parties but keys and addresses; None, or no such setting: the default.
+    """
     chosen = {name: value for name, value in given.items() if name in Settings.model_fields}
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    chosen["model"] = str(hf.find_model(chosen.get("model")).path)
     computing = load_settings(None, _machine(chosen))
     computing.apply_limits()
     if "trust" not in chosen:
@@ -48,7 +58,7 @@ def run_demo(
         keys = Path(scratch) / "keys"
         for role in ("client", "server", "dealer"):
             generate(keys, role)
-        return _run(chosen | {"keys": keys}, texts or TEXTS, pad_to, quiet)
+        return _launched({**chosen, "keys": keys}, run)
 
 
 def usual_trust(backend: str, products: str | None) -> TrustMode:
@@ -70,7 +80,7 @@ def _machine(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {name: chosen[name] for name in names if name in chosen}
 
 
-def _run(chosen: dict[str, Any], texts: Sequence[str], pad_to: int | None, quiet: bool) -> Result:
+def _launched(chosen: dict[str, Any], run: Callable[[Settings], T]) -> T:
     dealt = chosen["trust"] == "dealer"
     if not dealt:
         share_cores(2)
@@ -84,7 +94,7 @@ def _run(chosen: dict[str, Any], texts: Sequence[str], pad_to: int | None, quiet
         running.start(Program("server", server_argv))
         found["server"] = running.wait_ready("server", START_TIMEOUT_S)["address"]
         try:
-            return run_query(load_settings(None, found), texts, True, pad_to, quiet)
+            return run(load_settings(None, found))
         except PeerGone:
             running.wait()  # raises with the last words of the party that failed first
             raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.party import Party, Steps
 from gpu_ss.protocols.io import add_private, add_public
 from gpu_ss.protocols.trunc import truncate
@@ -74,14 +73,11 @@ def encode(party: Party, model: Encoder, inputs: Inputs) -> Steps[AShare]:
 
 
 def embed(party: Party, model: Encoder, embedded: AShare) -> Steps[AShare]:
-    """Positions added, then LayerNorm; the table's rows are centred already."""
+    """Positions added, then LayerNorm; the table's rows are centred already, where that is part of it."""
     numbers = model.numbers
     x = model.biased(party, embedded, "position", rows=embedded.shape[1])
-    return (
-        yield from unit_rows.steps(
-            party, x, numbers.arch.eps, numbers.unit_frac, RING64, _embedding_frac(numbers), centred=True
-        )
-    )
+    bits = numbers.ranges.embedding
+    return (yield from model.profile.norm(party, numbers, x, bits, RING64, _embedding_frac(numbers), True))
 
 
 def _embedding_frac(numbers: Numbers) -> int:
@@ -97,7 +93,7 @@ def layer(party: Party, model: Encoder, name: str, t: AShare, keep: AShare) -> S
 
 
 def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AShare) -> Steps[AShare]:
-    """unit_rows(t' + attention(t') W_O), t' being t with its gamma and beta."""
+    """norm(t' + attention(t') W_O), t' being t with its gamma and beta."""
     numbers = model.numbers.at(int(name))
     weights = model.weights
     qkv, skip = yield from affine.steps(party, t, [weights[f"{name}.qkv"], weights[f"{name}.skip"]])
@@ -105,12 +101,12 @@ def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AS
     q, k, v = _heads(numbers, qkv)
     attended = yield from model.profile.attention(party, numbers, q, k, v, keep, model.watch)
     (x,) = yield from affine.steps(party, _joined(attended), [weights[f"{name}.output"]])
-    x = model.biased(party, x, f"{name}.output") + (yield from _centred(party, skip, x.ring))
-    return (yield from _normalised(party, numbers, x))
+    x = model.biased(party, x, f"{name}.output") + (yield from _added(party, numbers, skip, x.ring))
+    return (yield from normalised(party, model, numbers, x, RING64, centred=True))
 
 
 def ffn_block(party: Party, model: Encoder, name: str, t: AShare) -> Steps[AShare]:
-    """unit_rows(t' + activation(t' W_1) W_2)."""
+    """norm(t' + activation(t' W_1) W_2)."""
     numbers = model.numbers.at(int(name))
     weights = model.weights
     inner, skip = yield from affine.steps(party, t, [weights[f"{name}.ffn1"], weights[f"{name}.ffn.skip"]])
@@ -118,8 +114,8 @@ def ffn_block(party: Party, model: Encoder, name: str, t: AShare) -> Steps[AShar
     hidden = Ring(numbers.hidden_bits)
     inner = yield from activate(party, model, numbers, inner, hidden)
     (x,) = yield from affine.steps(party, inner, [weights[f"{name}.ffn2"]])
-    x = model.biased(party, x, f"{name}.ffn2") + (yield from _centred(party, skip, x.ring))
-    return (yield from _normalised(party, numbers, x))
+    x = model.biased(party, x, f"{name}.ffn2") + (yield from _added(party, numbers, skip, x.ring))
+    return (yield from normalised(party, model, numbers, x, RING64, centred=True))
 
 
 def activate(party: Party, model: Encoder, numbers: Numbers, x: AShare, ring: Ring) -> Steps[AShare]:
@@ -131,6 +127,13 @@ def activate(party: Party, model: Encoder, numbers: Numbers, x: AShare, ring: Ri
 def _read(party: Party, numbers: Numbers, product: AShare) -> Steps[AShare]:
     """A product at scale PRODUCT in 64 bits, read at scale ACTIVATION: free, 48 bits are left."""
     return (yield from truncate.steps(party, product, numbers.PRODUCT - numbers.ACTIVATION, READ_RING))
+
+
+def _added(party: Party, numbers: Numbers, x: AShare, ring: Ring) -> Steps[AShare]:
+    """What a block began with, as it joins the result: centred like that, unless rows stay as they are."""
+    if numbers.saturation is not None:
+        return x.narrowed(ring)
+    return (yield from _centred(party, x, ring))
 
 
 def _centred(party: Party, x: AShare, ring: Ring) -> Steps[AShare]:
@@ -145,10 +148,12 @@ def _centred(party: Party, x: AShare, ring: Ring) -> Steps[AShare]:
     return x.narrowed(ring) - mean.map(lambda d: party.backend.xp.broadcast_to(d, x.shape))
 
 
-def _normalised(party: Party, numbers: Numbers, x: AShare) -> Steps[AShare]:
-    """A block's centred result, normalised."""
-    eps, norm_frac = numbers.arch.eps, numbers.norm_frac
-    return (yield from unit_rows.steps(party, x, eps, numbers.unit_frac, RING64, norm_frac, centred=True))
+def normalised(
+    party: Party, model: Encoder, numbers: Numbers, x: AShare, ring: Ring, centred: bool
+) -> Steps[AShare]:
+    """LayerNorm of a block's sums as the profile has it, into `ring`: rows t. centred: whether the sums are."""
+    bits, frac = numbers.bounds.norm, numbers.norm_frac
+    return (yield from model.profile.norm(party, numbers, x, bits, ring, frac, centred))
 
 
 def _joined(attended: AShare) -> AShare:

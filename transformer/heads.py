@@ -14,7 +14,7 @@ from gpu_ss.protocols.weights import affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
 from transformer.architecture import Numbers
-from transformer.encoder import READ_RING, Encoder, activate
+from transformer.encoder import READ_RING, Encoder, activate, normalised
 from transformer.parameters import HEAD_RING
 
 POOL_FRAC = 14  # fractional bits of the client's averaging weights
@@ -55,9 +55,7 @@ def masked_lm(party: Party, model: Encoder, t: AShare) -> Steps[dict[str, AShare
     x = yield from truncate.steps(party, x, numbers.PRODUCT - numbers.ACTIVATION, READ_RING)
     x = yield from activate(party, model, numbers, x, RING64)
     lifted = x.lifted(max(numbers.ACTIVATION, numbers.norm_frac))
-    t = yield from unit_rows.steps(
-        party, lifted, numbers.arch.eps, numbers.unit_frac, HEAD_RING, numbers.norm_frac
-    )
+    t = yield from normalised(party, model, numbers, lifted, HEAD_RING, centred=False)
     (logits,) = yield from affine.steps(party, t, [model.weights["decoder"]])
     return {"logits": model.biased(party, logits, "decoder")}
 

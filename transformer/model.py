@@ -18,7 +18,7 @@ from transformer.architecture import Architecture, Name, Numbers, Ranges, Task
 from transformer.errors import InputError
 from transformer.inference import Request, plan_inference, plan_setup
 from transformer.parameters import Real, Words, encode_all, fold, layout
-from transformer.profiles import PROFILES
+from transformer.profiles import PROFILES, Profile
 from transformer.ranges import check_fits, prove_ranges
 from transformer.terms import PRIVATE, Terms
 from transformer.widths import calibrated, read_widths
@@ -41,8 +41,9 @@ class ModelCard(BaseModel):
 
     @property
     def numbers(self) -> Numbers:
-        numbers = Numbers(arch=self.arch, ranges=self.ranges)
-        check_fits(numbers)
+        profile = PROFILES[self.terms.profile]
+        numbers = profile.numbers(self.arch, self.ranges)
+        check_fits(numbers, profile)
         return numbers
 
 
@@ -128,12 +129,14 @@ class PrivateModel:
         """
         folder = hf.find_model(name)
         arch = hf.read_architecture(folder, task)
-        tensors = folded(folder, arch)
-        ranges = prove_ranges(tensors, arch, PROFILES[terms.profile])
+        profile = PROFILES[terms.profile]
+        tensors = folded(folder, arch, profile)
+        ranges = prove_ranges(tensors, arch, profile)
         if widths is not None:
             ranges = calibrated(ranges, read_widths(widths), tensors, arch, terms)
-        words = encode_all(tensors, Numbers(arch=arch, ranges=ranges))
-        digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if terms.public else ""
+        numbers = profile.numbers(arch, ranges)
+        words = encode_all(tensors, numbers)
+        digest = weights_digest(words, numbers) if terms.public else ""
         card = ModelCard(
             name=printable(folder.name, 200), arch=arch, ranges=ranges, terms=terms, digest=digest
         )
@@ -150,11 +153,11 @@ class PrivateModel:
         return plan_for(self.card, request)
 
 
-def folded(folder: hf.ModelFolder, arch: Architecture) -> dict[str, Real]:
-    """A folder's weights as the protocol uses them. Raises ModelNotFound, MalformedModel."""
+def folded(folder: hf.ModelFolder, arch: Architecture, profile: Profile) -> dict[str, Real]:
+    """A folder's weights as a profile's protocols use them. Raises ModelNotFound, MalformedModel."""
     weights = hf.read_weights(folder)
     hf.check_weights(weights, arch)
-    return fold(weights, Numbers(arch=arch, ranges=Ranges()))
+    return fold(weights, profile.numbers(arch, Ranges()))
 
 
 MAX_TOKENS = 1 << 16  # per query

@@ -3,7 +3,8 @@
 `layout` lists them from public facts alone, so the client knows every shape. `fold` turns float weights into
 the matrices of that list: normalised rows t carry no gamma, beta and sqrt(hidden), so these move into whatever
 multiplies t next; the query is scaled by log2(e) / sqrt(head size); embedding rows, and rows of the matrices whose
-result is normalised next, are centred, which that LayerNorm would do first.
+result is normalised next, are centred, which that LayerNorm would do first. Rows that a profile does not normalise
+go by the same name, and over a public factor; nothing is centred for them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,11 @@ class _Folder:
     def __init__(self, weights: Mapping[str, Any], numbers: Numbers) -> None:
         self._weights = weights
         self._numbers = numbers
-        self._root = numbers.sqrt_hidden
+        self._factor = numbers.row_factor
+
+    def _centred(self, rows: Real) -> Real:
+        """Rows less their mean, if that is what comes next anyway."""
+        return centred(rows) if self._numbers.saturation is None else rows
 
     def _get(self, name: str) -> Real:
         return np.asarray(self._weights[name], np.float64)
@@ -110,8 +115,8 @@ class _Folder:
         return self._get(f"{name}.weight").T, self._get(f"{name}.bias")
 
     def _norm(self, name: str) -> tuple[Real, Real]:
-        """sqrt(hidden) gamma, and beta."""
-        return self._root * self._get(f"{name}.weight"), self._get(f"{name}.bias")
+        """Row factor times gamma, and beta."""
+        return self._factor * self._get(f"{name}.weight"), self._get(f"{name}.bias")
 
     def _through(self, norm: str, matrix: Real, bias: Real) -> tuple[Real, Real]:
         """The affine map of a LayerNorm's output as one of its normalised rows."""
@@ -123,7 +128,7 @@ class _Folder:
         if self._numbers.arch.types:
             table = np.concatenate([table, self._get("embeddings.token_type_embeddings.weight")])
         position = self._get("embeddings.position_embeddings.weight")
-        return {"embedding": centred(table), "position": centred(position)}
+        return {"embedding": self._centred(table), "position": self._centred(position)}
 
     def layers(self) -> dict[str, Real]:
         tensors: dict[str, Real] = {}
@@ -152,7 +157,7 @@ class _Folder:
         """
         gamma, beta = self._norm(norm)
         matrix, bias = self._matrix(source)
-        return {skip: gamma, **_named(name, (centred(matrix), centred(bias + beta)))}
+        return {skip: gamma, **_named(name, (self._centred(matrix), self._centred(bias + beta)))}
 
     def head(self) -> dict[str, Real]:
         arch = self._numbers.arch

@@ -13,16 +13,25 @@ from dataclasses import dataclass
 from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, by_lines, relu
 from gpu_ss.functions.fourier import fourier_gelu
+from gpu_ss.functions.goldschmidt import INVERSE_ROOT
 from gpu_ss.functions.quadratic import quad
-from gpu_ss.functions.row_weights import limit_weights, octave_weights, relu_cubes, shifted_squares
+from gpu_ss.functions.row_weights import (
+    DEFLATED_RANGE,
+    deflated_squares,
+    limit_weights,
+    octave_weights,
+    relu_cubes,
+    shifted_squares,
+)
 from gpu_ss.functions.segmented import Segments, segmented
 from gpu_ss.functions.softmax import softmax_weights
 from gpu_ss.party import Party, Steps
 from gpu_ss.protocols.trunc import extend
 from gpu_ss.ring import Ring
 from gpu_ss.values import AShare
-from transformer.architecture import Numbers
+from transformer.architecture import Architecture, Numbers, Ranges
 from transformer.attention import Kernel, gaussian, normalised_first, normalised_last
+from transformer.norms import EXACT, Norm, normalised, saturated
 from transformer.terms import ProfileName
 
 #: An activation of x at scale ACTIVATION, with the same scale into a ring.
@@ -38,7 +47,8 @@ class Profile:
     """The functions of a system.
 
     softmax, gelu, layernorm, source: what they are and where from, for people. tuned: what a model has to be
-    fine-tuned to, None where a usual one does. averages: whether attention's weights sum to 1.
+    fine-tuned to, None where a usual one does. averages: whether attention's weights sum to 1. sums: whether it
+    adds up values before it divides. saturation: where rows are not normalised, entries saturate at 2^saturation.
     """
 
     name: ProfileName
@@ -48,9 +58,16 @@ class Profile:
     attention: Kernel
     activation: Activate
     layernorm: str = "exact"
+    norm: Norm = EXACT
     tuned: str | None = None
     averages: bool = True
+    sums: bool = True
+    saturation: int | None = None
     growth: Growth = lambda norm, entry, count: norm + OVERSHOOT * math.sqrt(count)
+
+    def numbers(self, arch: Architecture, ranges: Ranges) -> Numbers:
+        """Rings and scales of a model with these functions."""
+        return Numbers(arch=arch, ranges=ranges, saturation=self.saturation)
 
 
 # -- activations ------------------------------------------------------------------------------------------------
@@ -113,6 +130,15 @@ def _cubes(party: Party, y: AShare, keep: AShare, range_bits: int) -> Steps[ASha
 _softmax = normalised_last(softmax_weights.steps)
 _squares = normalised_first(shifted_squares.steps, masked=False)
 
+
+def _divided(party: Party, y: AShare, keep: AShare, range_bits: int) -> Steps[AShare]:
+    """2Quad with Goldschmidt's division, as far as its numbers hold the scores."""
+    way = deflated_squares if range_bits <= DEFLATED_RANGE else shifted_squares
+    return (yield from way.steps(party, y, keep, range_bits))
+
+
+SATURATION = 4  # of THE-X's rows; with more, the proven scores of usual models would need rings too large
+
 PRECISE = Profile(
     "precise",
     softmax="2^(y - max) by look-up, relative error 5e-4",
@@ -161,12 +187,15 @@ PROFILES: dict[ProfileName, Profile] = {
         ),
         Profile(
             "secformer",
-            softmax="2Quad: (x + 5)^2 / sum",
+            softmax="2Quad: (x + 5)^2 / sum, by 13 steps of Goldschmidt's iteration, eta 5000",
             gelu="erf by a Fourier series of 7 terms, period 20, up to 1.7",
+            layernorm="inverse root by 11 steps of Goldschmidt's iteration, eta 2000",
             source="Luo et al., ACL Findings 2024",
-            attention=_squares,
+            attention=normalised_first(_divided, masked=False),
             activation=_fourier,
+            norm=normalised(INVERSE_ROOT),
             tuned="2Quad attention",
+            sums=False,
         ),
         Profile(
             "mpcformer",
@@ -176,16 +205,21 @@ PROFILES: dict[ProfileName, Profile] = {
             attention=_squares,
             activation=_quad,
             tuned="Quad activations and 2Quad attention",
+            sums=False,
             growth=_quad_growth,
         ),
         Profile(
             "the-x",
             softmax="ReLU((x / 2 + 1)^3) / sum",
             gelu="ReLU",
+            layernorm="x gamma + beta, neither centred nor normalised; entries saturate at 16",
             source="Chen et al., ACL Findings 2022",
             attention=normalised_first(_cubes, masked=True),
             activation=relu_activation,
-            tuned="ReLU activations and its attention",
+            norm=saturated(SATURATION),
+            tuned="ReLU activations, its attention and affine LayerNorms",
+            sums=False,
+            saturation=SATURATION,
         ),
         Profile(
             "gaussian-kernel",

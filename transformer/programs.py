@@ -113,6 +113,13 @@ def run_query(
     return ask(open_server, _dealer_opener(settings, keys), settings, texts, compare, pad_to, quiet)
 
 
+def open_client(settings: Settings) -> Client:
+    """A session for any number of queries. Use as a context manager."""
+    keys, store = settings.own_keys("client"), settings.open_store()
+    openers = _server_opener(settings, keys), _dealer_opener(settings, keys)
+    return _client(settings, *openers, no_progress, store)
+
+
 def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool) -> Prepared:
     """The client: one session in which the correlations of so many queries of a shape are made and stored.
 

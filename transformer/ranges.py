@@ -45,15 +45,17 @@ class Proof:
 
 def prove_ranges(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> Ranges:
     """The smallest published ranges that hold for these (folded) weights and a profile's functions."""
-    return publish(measure(tensors, arch, profile), arch)
+    return publish(measure(tensors, arch, profile), arch, profile)
 
 
 def prove_layer(tensors: Mapping[str, Real], arch: Architecture, profile: Profile = PRECISE) -> Ranges:
     """The same for a single layer "0", without embedding and head."""
-    return publish(Proof(1.0, dict.fromkeys(PROVEN, 1.0), (_layer(tensors, arch, "0", profile),)), arch)
+    return publish(
+        Proof(1.0, dict.fromkeys(PROVEN, 1.0), (_layer(tensors, arch, "0", profile),)), arch, profile
+    )
 
 
-def publish(proof: Proof, arch: Architecture) -> Ranges:
+def publish(proof: Proof, arch: Architecture, profile: Profile = PRECISE) -> Ranges:
     """Bounds as exponents, never below the defaults. Raises RangeTooSmall if the rings cannot hold them."""
     try:
         ranges = Ranges(
@@ -66,7 +68,7 @@ def publish(proof: Proof, arch: Architecture) -> Ranges:
             "the model's weights allow values beyond what 64-bit fixed point holds: proven bounds are "
             + ", ".join(f"{name} {proof.largest(name):.3g}" for name in proof.head)
         ) from None
-    check_fits(Numbers(arch=arch, ranges=ranges))
+    check_fits(profile.numbers(arch, ranges), profile)
     return ranges
 
 
@@ -78,21 +80,23 @@ def _exponent(bound: float, least: int) -> int:
     return max(least, math.ceil(math.log2(max(bound * ROUNDING, 1e-9))))
 
 
-def check_fits(numbers: Numbers) -> None:
+def check_fits(numbers: Numbers, profile: Profile = PRECISE) -> None:
     """The rings of all steps hold the ranges. Raises RangeTooSmall naming the step."""
     arch, ranges = numbers.arch, numbers.ranges
     if len(ranges.layers) != arch.layers:
         raise RangeTooSmall(f"ranges of {len(ranges.layers)} layers for a model of {arch.layers}")
     for place in (numbers, *(numbers.at(i) for i in range(arch.layers))):
-        _check_place(place)
+        _check_place(place, profile)
 
 
-def _check_place(numbers: Numbers) -> None:
+def _check_place(numbers: Numbers, profile: Profile) -> None:
     bounds = numbers.bounds
+    read = 64 - (numbers.PRODUCT - numbers.ACTIVATION)  # bits that are left of a product when it is read
+    keys = numbers.arch.max_length if profile.sums else 1
     room = {
         "LayerNorm's input": 22 - bounds.norm - numbers.log_hidden // 2,
-        "scores": 64 - numbers.kernel_bits,
-        "weighted values (keys times value)": INVERSE_RING.bits - numbers.sums_bits(numbers.arch.max_length),
+        "scores": read - (numbers.score_bits if profile.averages else numbers.kernel_bits),
+        "weighted values (keys times value)": INVERSE_RING.bits - numbers.sums_bits(keys),
         "feed-forward activations": 62 - numbers.PRODUCT - bounds.activation,
     }
     for step, bits in room.items():

@@ -9,8 +9,11 @@ parties alone) squares leave little room: there a is opened twice, coarser for t
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from gpu_ss.cost import Cost
 from gpu_ss.errors import RingMismatch
+from gpu_ss.functions.goldschmidt import Iteration, deflated_inverse
 from gpu_ss.functions.inverse import raw_inverse
 from gpu_ss.functions.rows import (
     WIDE,
@@ -31,6 +34,7 @@ from gpu_ss.ring import RING64, WORD, Ring
 from gpu_ss.values import AShare
 
 CENTRED_FRAC = 16
+SQUARES = 2.0**60  # what a row's sum of squares is at most
 #: In a field: bits that a row's squares are read with less, so that they fit, and its product more, where there
 #: are so many; and bits of 2^61 times the root that the product leaves away, besides those.
 COARSER, FINER, FACTOR_DROP = 2, 3, 4
@@ -41,6 +45,12 @@ def _shift(x: AShare, frac_bits: int, centred: bool) -> int:
     return (0 if centred else (x.shape[-1] - 1).bit_length()) + x.frac_bits - frac_bits
 
 
+def _unit(n: int, frac_bits: int, centred: bool) -> float:
+    """What a row's sum of squares of 1 is as integers: n x is read as if n were the next power of two."""
+    kappa = 1.0 if centred else n / 2 ** (n - 1).bit_length()
+    return float(kappa**2 * 4.0**frac_bits)
+
+
 def _cost(
     x: AShare,
     eps: float,
@@ -48,14 +58,18 @@ def _cost(
     ring: Ring = RING64,
     centred_frac: int = CENTRED_FRAC,
     centred: bool = False,
+    iteration: Iteration | None = None,
 ) -> Cost:
     rows = x.size // x.shape[-1]
     per_row = AShare(x.data[..., 0], RING64, 0)
+    root: Cost = raw_inverse.cost(per_row, "rsqrt")
+    if iteration is not None:
+        root = deflated_inverse.cost(per_row, iteration, _unit(x.shape[-1], centred_frac, centred), SQUARES)
     read = rows, x.shape[-1], x.ring.bits, _shift(x, centred_frac, centred), WORD
     return (
         opened_cost(*read)
         + squares_cost(*read)
-        + raw_inverse.cost(per_row, "rsqrt")
+        + root
         + factors_cost(*read)
         + truncate_cost(x.size, WORD, INVERSE_BITS - frac_bits, ring.bits)
     )
@@ -70,12 +84,14 @@ def unit_rows(
     ring: Ring = RING64,
     centred_frac: int = CENTRED_FRAC,
     centred: bool = False,
+    iteration: Iteration | None = None,
 ) -> Steps[AShare]:
     """t = (x - mean) / sqrt(n (var + eps)) over the last axis, with `frac_bits`, in `ring`: |t| <= 1.
 
     sqrt(n) t is LayerNorm without gamma and beta. With `centred` nothing is subtracted: t = x / sqrt(sum x^2 +
     n eps), the unit vector. Needs n |x| < 2^(bits - 2) units of x (|x| if centred), and for the norm of the
-    centred row |x - mean|_2 < 2^(30 - centred_frac): a larger `centred_frac` resolves smaller rows.
+    centred row |x - mean|_2 < 2^(30 - centred_frac): a larger `centred_frac` resolves smaller rows. The inverse
+    root is the project's own, or by an `iteration` from the sum of squares (`goldschmidt.deflated_inverse`).
     """
     n, shift = x.shape[-1], _shift(x, centred_frac, centred)
     if shift < 0:
@@ -84,36 +100,47 @@ def unit_rows(
         )
     flat = x.reshape(-1, n)
     a = flat if centred else _centred(party, flat)
-    kappa = 1.0 if centred else n / 2 ** (n - 1).bit_length()
-    least = n * kappa**2 * eps * 4.0**centred_frac
+    root = _InverseRoot(_unit(n, centred_frac, centred), n * eps, iteration)
     if party.economy.in_fields(x.size):
         finer = min(FINER, shift)
         rows, inverse = yield from together(
-            opened_in_field(party, a, shift - finer, WIDE, "norm"), _of_coarse(party, a, shift, least)
+            opened_in_field(party, a, shift - finer, WIDE, "norm"), root.of_coarse(party, a, shift)
         )
         t = yield from scaled_rows(party, rows, inverse, FACTOR_DROP + COARSER + finer, frac_bits, ring)
     else:
         rows = yield from opened_in_ring(party, a, shift, RING64, "norm")
-        inverse = yield from _inverse_norm(party, rows, least)
+        inverse = yield from root.of_rows(party, rows)
         t = yield from scaled_rows(party, rows, inverse, 0, frac_bits, ring)
     return t.reshape(*x.shape)
 
 
-def _inverse_norm(party: Party, rows: Rows, least: float) -> Steps[AShare]:
-    """1 / sqrt(sum of squares + least), such that a row times it is t. `least` is in units of the squares."""
-    squares = yield from square_sums(party, rows)
-    total = add_public(party, squares, max(1, round(least)))
-    root = yield from raw_inverse.steps(party, total, "rsqrt")
-    return AShare(root.data, root.ring, INVERSE_BITS - rows.frac_bits)
+@dataclass(frozen=True, slots=True)
+class _InverseRoot:
+    """1 / sqrt(sum of squares + least), such that a row times it is t.
 
-
-def _of_coarse(party: Party, a: AShare, shift: int, least: float) -> Steps[AShare]:
-    """The same in a field, from rows that are read with COARSER bits less than `shift` leaves.
-
-    A root needs the sum to a few digits only, and what single entries lose averages out.
+    unit: what a sum of 1 is as integers, for rows as `unit_rows` reads them.
     """
-    rows = yield from opened_in_field(party, a, shift + COARSER, WIDE, "norm")
-    return (yield from _inverse_norm(party, rows, least / 4.0**COARSER))
+
+    unit: float
+    least: float
+    iteration: Iteration | None
+
+    def of_rows(self, party: Party, rows: Rows) -> Steps[AShare]:
+        squares = yield from square_sums(party, rows)
+        total = add_public(party, squares, max(1, round(self.least * self.unit)))
+        if self.iteration is None:
+            root = yield from raw_inverse.steps(party, total, "rsqrt")
+        else:
+            root = yield from deflated_inverse.steps(party, total, self.iteration, self.unit, SQUARES)
+        return AShare(root.data, root.ring, INVERSE_BITS - rows.frac_bits)
+
+    def of_coarse(self, party: Party, a: AShare, shift: int) -> Steps[AShare]:
+        """The same in a field, from rows that are read with COARSER bits less than `shift` leaves.
+
+        A root needs the sum to a few digits only, and what single entries lose averages out.
+        """
+        rows = yield from opened_in_field(party, a, shift + COARSER, WIDE, "norm")
+        return (yield from replace(self, unit=self.unit / 4.0**COARSER).of_rows(party, rows))
 
 
 def _centred(party: Party, x: AShare) -> AShare:

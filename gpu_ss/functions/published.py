@@ -48,7 +48,7 @@ FASTLMPI_PAPER = Segments(
 )
 
 # Pang et al., BOLT: one quartic in |x| plus x / 2 up to 2.7.
-BOLT_QUARTIC = (
+_QUARTIC = (
     0.001620808531841547,
     -0.03798164612714154,
     0.5410550166368381,
@@ -60,16 +60,17 @@ BOLT = Segments(
     (-2.7, 0.0, 2.7),
     (
         (0.0,),
-        (BOLT_QUARTIC[0], 0.5 - BOLT_QUARTIC[1], BOLT_QUARTIC[2], -BOLT_QUARTIC[3], BOLT_QUARTIC[4]),
-        (BOLT_QUARTIC[0], 0.5 + BOLT_QUARTIC[1], BOLT_QUARTIC[2], BOLT_QUARTIC[3], BOLT_QUARTIC[4]),
+        (_QUARTIC[0], 0.5 - _QUARTIC[1], _QUARTIC[2], -_QUARTIC[3], _QUARTIC[4]),
+        (_QUARTIC[0], 0.5 + _QUARTIC[1], _QUARTIC[2], _QUARTIC[3], _QUARTIC[4]),
         (0.0,),
     ),
     (0, 0, 0, 1),
 )
 
-# Dong et al., PUMA, and Lu et al., BumbleBee: a cubic and a sextic; they differ in the cuts and in the tails.
-PUMA_CUBIC = (-0.5054031199708174, -0.42226581151983866, -0.11807612951181953, -0.011034134030615728)
-PUMA_SEXTIC = (
+# Dong et al., PUMA, and Lu et al., BumbleBee: a cubic and a sextic; they differ in the cuts and in the tails, which
+# are 0 and x in PUMA's paper and code, and 1e-5 below these in BumbleBee's paper (its code now has BOLT's quartic).
+_CUBIC = (-0.5054031199708174, -0.42226581151983866, -0.11807612951181953, -0.011034134030615728)
+_SEXTIC = (
     0.008526321541038084,
     0.5,
     0.3603292692789629,
@@ -78,7 +79,7 @@ PUMA_SEXTIC = (
     0.0,
     0.0018067462606141187,
 )
-PUMA = Segments("gelu of PUMA", (-4.0, -1.95, 3.0), ((0.0,), PUMA_CUBIC, PUMA_SEXTIC, (0.0,)), (0, 0, 0, 1))
+PUMA = Segments("gelu of PUMA", (-4.0, -1.95, 3.0), ((0.0,), _CUBIC, _SEXTIC, (0.0,)), (0, 0, 0, 1))
 BUMBLEBEE = Segments(
-    "gelu of BumbleBee", (-5.0, -1.97, 3.0), ((-1e-5,), PUMA_CUBIC, PUMA_SEXTIC, (-1e-5,)), (0, 0, 0, 1)
+    "gelu of BumbleBee", (-5.0, -1.97, 3.0), ((-1e-5,), _CUBIC, _SEXTIC, (-1e-5,)), (0, 0, 0, 1)
 )

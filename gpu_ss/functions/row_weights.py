@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.cost import FREE, Cost, opening
+from gpu_ss.errors import RingMismatch
 from gpu_ss.functions.fitting.polynomials import expand
+from gpu_ss.functions.goldschmidt import INVERSE, deflated_inverse
 from gpu_ss.functions.inverse import raw_inverse
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import maximum
 from gpu_ss.functions.softmax import INVERSE_RING, PROBABILITY_FRAC, WEIGHT_FRAC
 from gpu_ss.functions.tables import INVERSE_BITS
 from gpu_ss.party import Party, Steps, protocol, together
-from gpu_ss.protocols.arith import mul, square, times_rows
+from gpu_ss.protocols.arith import mul, powers_opened, row_square_sums, square, times_rows
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.io import add_public, open_masked
 from gpu_ss.protocols.lookup import FRAC
@@ -140,12 +142,17 @@ TINY = 1e-18  # keeps a row of zeros from being divided by nothing
 def _natural(party: Party, y: AShare, factor: float, frac_bits: int) -> Steps[AShare]:
     """y ln(2) factor with `frac_bits`, in 64 bits."""
     wide = yield from extend.steps(party, y, RING64)
-    product = wide.scaled(LN2 * factor, CONSTANT_FRAC)
+    product = wide.scaled(LN2 * factor, _constant_frac(y))
     return (yield from truncate.steps(party, product, product.frac_bits - frac_bits, RING64))
 
 
+def _constant_frac(y: AShare) -> int:
+    """Of a factor below 1 whose product with y keeps two bits of room in 64."""
+    return min(CONSTANT_FRAC, WORD - y.ring.bits)
+
+
 def _natural_cost(y: AShare, frac_bits: int) -> Cost:
-    shift = FRAC + CONSTANT_FRAC - frac_bits
+    shift = FRAC + _constant_frac(y) - frac_bits
     return truncate_cost(y.size, y.ring.bits, 0, WORD) + truncate_cost(y.size, WORD, shift, WORD)
 
 
@@ -157,11 +164,22 @@ def _norm_frac(n: int, range_bits: int) -> int:
 NATURAL_FRAC = 16
 
 
+def _shifted_cost(y: AShare, keep: AShare) -> Cost:
+    cost = _natural_cost(y, NATURAL_FRAC) + opening((y.size, WORD)) + opening((keep.size, WORD))
+    return cost + Cost(offline=wire_bytes(y.size, WORD))
+
+
+def _shifted(party: Party, y: AShare, keep: AShare) -> Steps[AShare]:
+    """x + SHIFT for x = y ln 2 with NATURAL_FRAC bits in 64, 0 for keys with keep = 0."""
+    x = yield from _natural(party, y, 1.0, NATURAL_FRAC)
+    x = add_public(party, x, round(SHIFT * 2**NATURAL_FRAC))
+    return (yield from _kept(party, x, keep))
+
+
 def _squares_cost(y: AShare, keep: AShare, range_bits: int) -> Cost:
     x, unit = AShare(y.data, RING64, NATURAL_FRAC), AShare(y.data, UNIT_RING, UNIT_FRAC)
     norm_frac = _norm_frac(y.shape[-1], range_bits)
-    cost: Cost = _natural_cost(y, NATURAL_FRAC) + opening((x.size, WORD)) + opening((keep.size, WORD))
-    cost = cost + Cost(offline=wire_bytes(x.size, WORD))
+    cost: Cost = _shifted_cost(y, keep)
     cost = cost + unit_rows.cost(x, TINY, UNIT_FRAC, UNIT_RING, norm_frac, True) + square.cost(unit)
     shift = 2 * UNIT_FRAC - PROBABILITY_FRAC
     return cost + truncate_cost(y.size, UNIT_RING.bits, shift, INVERSE_RING.bits)
@@ -176,14 +194,64 @@ def shifted_squares(party: Party, y: AShare, keep: AShare, range_bits: int) -> S
     PROBABILITY_FRAC bits in INVERSE_RING. Opens what products and `unit_rows` open.
     """
     n = y.shape[-1]
-    x = yield from _natural(party, y, 1.0, NATURAL_FRAC)
-    x = add_public(party, x, round(SHIFT * 2**NATURAL_FRAC))
-    x = yield from _kept(party, x, keep)
+    x = yield from _shifted(party, y, keep)
     t = yield from unit_rows.steps(
         party, x, TINY, UNIT_FRAC, UNIT_RING, _norm_frac(n, range_bits), centred=True
     )
     squared = yield from square.steps(party, t)
     return (yield from truncate.steps(party, squared, 2 * UNIT_FRAC - PROBABILITY_FRAC, INVERSE_RING))
+
+
+DEFLATED_RANGE = (
+    12  # of scores: with more their squares would be read too coarsely for the sum's inverse to fit
+)
+
+
+def _sum_frac(n: int, range_bits: int) -> int:
+    """Fractional bits of n numbers below 2^range_bits, such that the inverse of their squares' sum has 14 bits."""
+    return min(NATURAL_FRAC, (INVERSE_BITS - 14 - 2 * range_bits - n.bit_length()) // 2)
+
+
+def _sum_range(y: AShare, range_bits: int) -> tuple[float, float]:
+    """What a sum of 1 is as integers, and the largest sum."""
+    unit = 4.0 ** _sum_frac(y.shape[-1], range_bits)
+    return unit, unit * y.shape[-1] * 4.0**range_bits
+
+
+def _deflated_cost(y: AShare, keep: AShare, range_bits: int) -> Cost:
+    n, rows = y.size, AShare(y.data[..., 0], RING64, 0)
+    drop = NATURAL_FRAC - _sum_frac(y.shape[-1], range_bits)
+    cost = _shifted_cost(y, keep) + truncate_cost(n, WORD, drop, WORD) + opening((n, WORD))
+    cost = cost + Cost(offline=wire_bytes(n, WORD) + wire_bytes(rows.size, WORD))
+    inverse: Cost = deflated_inverse.cost(rows, INVERSE, *_sum_range(y, range_bits))
+    cost = cost + (inverse & opening((n, WORD)))
+    cost = cost + opening((rows.size, WORD)) + Cost(offline=wire_bytes(n, WORD))
+    return cost + truncate_cost(n, WORD, INVERSE_BITS - PROBABILITY_FRAC, INVERSE_RING.bits)
+
+
+@protocol(cost=_deflated_cost, paper="SecFormer")
+def deflated_squares(party: Party, y: AShare, keep: AShare, range_bits: int) -> Steps[AShare]:
+    """What `shifted_squares` gives, by squares, their sum, and the sum's inverse by Goldschmidt's iteration.
+
+    Arguments and result as there; range_bits at most DEFLATED_RANGE. Error: relative 1e-3, and a unit. Rows with a
+    sum below 5 give less, in proportion. Opens what products and `deflated_inverse` open.
+    """
+    if range_bits > DEFLATED_RANGE:
+        raise RingMismatch(f"scores up to 2^{range_bits} are too large, at most 2^{DEFLATED_RANGE}")
+    shape, n = y.shape, y.shape[-1]
+    x = yield from _shifted(party, y, keep)
+    x = yield from truncate.steps(party, x, NATURAL_FRAC - _sum_frac(n, range_bits))
+    (opened,) = yield from open_masked.steps(party, x.reshape(-1, n), tag="weights")
+    total = add_public(party, row_square_sums(party, opened), 1)
+    inverse, (squares,) = yield from together(
+        deflated_inverse.steps(party, total, INVERSE, *_sum_range(y, range_bits)),
+        open_masked.steps(party, powers_opened(party, opened, 2)[1], tag="weights"),
+    )
+    rows = yield from times_rows(
+        party, squares, inverse
+    )  # at most 2^INVERSE_BITS: a square is at most the sum
+    whole = AShare(rows.data.reshape(shape), RING64, INVERSE_BITS)
+    return (yield from truncate.steps(party, whole, INVERSE_BITS - PROBABILITY_FRAC, INVERSE_RING))
 
 
 def _kept(party: Party, x: AShare, keep: AShare) -> Steps[AShare]:

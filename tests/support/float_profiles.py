@@ -12,6 +12,7 @@ from gpu_ss.functions import fourier, published, quadratic
 from gpu_ss.functions.row_weights import CAP
 from transformer.inference import Tokens
 from transformer.parameters import LOG2_E
+from transformer.profiles import SATURATION
 
 Weights = Callable[[Any], Any]
 
@@ -53,12 +54,14 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Weights]] = {
 
 
 def float_rows(model: Any, profile: str, tensors: dict[str, Any], tokens: Tokens) -> Any:
-    """Normalised rows of the last layer, from folded tensors (`parameters.fold`): [batch, length, hidden]."""
+    """Rows t of the last layer, from folded tensors (`parameters.fold`): [batch, length, hidden]."""
     arch = model.card.arch
     n, scale = arch.hidden, LOG2_E / math.sqrt(arch.head_size)
     gelu = FUNCTIONS.get(profile, FUNCTIONS["precise"])[0]
 
     def unit(x: Any) -> Any:
+        if profile == "the-x":
+            return np.clip(x, -(2.0**SATURATION), 2.0**SATURATION) / model.numbers.row_factor
         centred = x - x.mean(axis=-1, keepdims=True)
         return centred / np.sqrt(n * (x.var(axis=-1, keepdims=True) + arch.eps))
 

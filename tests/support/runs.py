@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from gpu_ss.field import FIELD60
 from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
+from gpu_ss.functions.goldschmidt import INVERSE_ROOT, deflated_inverse
 from gpu_ss.functions.inverse import raw_inverse, rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
@@ -110,6 +112,9 @@ RUNS_BY_NAME: dict[str, Run] = {
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
     "inverses": lambda p, x: raw_inverse(p, secret(p, np.abs(x) + 1), "rsqrt"),
+    "inverse root by steps": lambda p, x: deflated_inverse(
+        p, secret(p, 1 + np.abs(x)), replace(INVERSE_ROOT, steps=2), 2.0**30, 2.0**60
+    ),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,

@@ -55,19 +55,19 @@ def test_accuracy_of_labelled_texts_with_a_private_sample(tmp_path: Path) -> Non
     (tmp_path / "labelled.tsv").write_text("\n".join(lines) + "\n")
     files = {"json": tmp_path / "study.json", "plot": tmp_path / "study.png"}
     argv = [*CLI, "accuracy", "--model", str(model), "--labelled", str(tmp_path / "labelled.tsv"), "--quiet"]
-    argv += ["--profile", "precise,mpcformer", "--private", "1"]
+    argv += ["--profile", "precise,secformer,the-x", "--private", "1"]
     argv += ["--json", str(files["json"]), "--plot", str(files["plot"])]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert "mpcformer needs a model fine-tuned to Quad" in done.stdout
+    assert "secformer needs a model fine-tuned to 2Quad" in done.stdout
     study = json.loads(files["json"].read_text())
-    precise, mpcformer = study["figures"]
-    assert (precise["profile"], mpcformer["profile"]) == ("precise", "mpcformer")
+    precise, secformer, the_x = study["figures"]
+    assert (secformer["profile"], the_x["profile"]) == ("secformer", "the-x")
     assert precise["texts"] == 4
     assert precise["agreement"] == 1.0
     assert precise["accuracy"] == precise["clear_accuracy"]
     assert len(precise["layers"]) == 2
-    assert max(precise["layers"]) < 3e-3 < max(mpcformer["layers"])
+    assert max(precise["layers"]) < 3e-3 < min(max(secformer["layers"]), max(the_x["layers"]))
     for figures in study["figures"]:
         sample = figures["private"]
         assert sample["texts"] == 1
