@@ -17,6 +17,7 @@ class CpuBackend(KernelBackend, HostMemory):
 
     name = "cpu"
     _transforms_at_once = True
+    _sums_at_once = True
 
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         self._isa = native.choose(isa)

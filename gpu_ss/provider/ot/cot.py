@@ -42,6 +42,7 @@ class Domain(IntEnum):
 
     CHECK = 2
     OUTPUT = 3
+    LEAVES = 4
 
 
 class Delta:

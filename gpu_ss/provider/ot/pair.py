@@ -5,7 +5,7 @@ planes, numbers additive shares modulo a power of two. Nothing is opened but AND
 uniform bit of a fresh triple; all else that is sent is what `convert` sends. Both parties call the same
 operations in the same order; in every operation each sends first what it can.
 
-Bits for one element, both directions together, without the OTs themselves (0.41 bits each):
+Bits for one element, both directions together, without the OTs themselves (0.49 bits each):
 
     and_vector   m ANDs that have one operand in common    2 OTs                2 m + 2
     mux          a bit by m words modulo 2^w               2 OTs                2 m w + 2
