@@ -71,6 +71,9 @@ class ObliviousKernels(Launcher):
             self._launch("hash_blocks", len(x), x, out, *offset, first, domain, words)
         return out
 
+    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
+        return self.to_planes(self.hash_blocks(x, offset, first, domain, 1), bits)
+
 
 def _log2(power: int) -> int:
     return power.bit_length() - 1

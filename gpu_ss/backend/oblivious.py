@@ -82,6 +82,10 @@ class Oblivious(ABC):
         The key of row i is x[i] XOR offset, its block number first + i, and the nonce `domain`.
         """
 
+    @abstractmethod
+    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
+        """The low bits, 1 to 64, of the first word of each hash, as bit planes: [bits, ceil(n / 64)]."""
+
     # Argument checks shared by the implementations
 
     def _check_blocks(self, **arrays: Array) -> None:
@@ -177,4 +181,4 @@ class NoOblivious(Oblivious):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("this backend has no blocks")
 
-    tree_level = xor_rows = lpn_encode = lpn_complete = hash_blocks = _refuse
+    tree_level = xor_rows = lpn_encode = lpn_complete = hash_blocks = hash_planes = _refuse

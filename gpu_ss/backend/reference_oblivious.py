@@ -76,6 +76,9 @@ class ReferenceOblivious(HostMemory):
         number = np.uint64(first) + np.arange(len(x), dtype=np.uint64)
         return np.ascontiguousarray(_under_keys(x ^ np.array(offset, np.uint64), number, domain)[:, :words])
 
+    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
+        return self.to_planes(self.hash_blocks(x, offset, first, domain, 1), bits)
+
 
 def _completed(nodes: Array, fixes: Array, targets: Array) -> Array:
     """Nodes c P + p of [Q, trees, 2] XOR fixes[c] where p = targets mod P."""

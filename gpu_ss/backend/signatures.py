@@ -90,6 +90,9 @@ def _tensor(codes: str, limbs: int, tile: tuple[int, int], block: int) -> Kernel
 LIMBS = (4, 5, 6, 7, 8)
 _TILES = {4: (128, 48), 5: (64, 64), 6: (64, 64), 7: (64, 64), 8: (64, 48)}
 
+#: Kernels that a GPU has no use for.
+CPU_KERNELS = {"hash_planes": Kernel("hash.cu", "ppuuuuiii")}
+
 #: Kernels that a CPU has no use for.
 CUDA_KERNELS = {
     "split_left": Kernel("tensor.cu", "phiiii"),

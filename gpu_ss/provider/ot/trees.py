@@ -21,9 +21,9 @@ that the receiver is to learn, and tells no more, or is masked by H(q XOR (1 - b
 The missing nodes stay pseudorandom if the hash, ChaCha8 with the node as key and the node's place as block, is
 circular correlation robust, see `cot`: of an unknown node v XOR delta, v known, at most one of the hashes is seen
 XOR delta, the others as they are (if a hash is the missing leaf, the last child shows it XOR delta; if the last
-child is missing, it is XOR delta what v and all three add up to). (That delta has a lowest bit of 1, and that b is
-the lowest bit of t, is known.) The path is the complement of OT choice bits that only the receiver knows, so it need
-not be sent: one message from the sender, nothing from the receiver.
+child is missing, it is XOR delta what v and all three add up to). (That delta has a lowest bit of 1, and that b
+is the lowest bit of t, is known.) The path is the complement of OT choice bits that only the receiver knows, so it
+need not be sent: one message from the sender, nothing from the receiver.
 
 What the receiver lacks it holds as zeros, and where these are is decided by masks in the kernels: no branch and no
 address depends on a path.

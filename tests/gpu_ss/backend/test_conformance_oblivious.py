@@ -60,7 +60,14 @@ ROWS: list[Row] = [
         for n in (0, 1, 3, 15, 16, 17, 1000)
         for count in (1, 2, 3, 8)
     ),
+    *(
+        ("hash_planes", f"{n} {bits}", lambda words, n=n, bits=bits: (
+            words(n, 2), (ALL, 5), 2**64 - 2 * n - 1, 3 << 56, bits))
+        for n in (0, 1, 17, 64, 511, 512, 1100)
+        for bits in (1, 8, 16, 17, 64)
+    ),
     ("hash_blocks", "threads", lambda words: (words(40_001, 2), (0, 0), 2**32 - 20_000, ALL, 2)),
+    ("hash_planes", "threads", lambda words: (words(40_001, 2), (0, 0), 2**32 - 20_000, ALL, 12)),
 ]  # fmt: skip
 
 
@@ -213,6 +220,8 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         lambda: backend.hash_blocks(table, (0, 0), 0, 0, 9),
         lambda: backend.hash_blocks(table, (0, 0), 2**64 - 1, 0, 1),
         lambda: backend.hash_blocks(targets, (0, 0), 0, 0, 1),
+        lambda: backend.hash_planes(table, (0, 0), 0, 0, 65),
+        lambda: backend.hash_planes(targets, (0, 0), 0, 0, 1),
         lambda: backend.xor_rows(table),
     ):
         with pytest.raises(ValueError):

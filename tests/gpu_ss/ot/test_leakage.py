@@ -14,9 +14,9 @@ import pytest
 
 from gpu_ss.provider.ot import convert, extension, silent
 from gpu_ss.provider.ot import parameters as lpn
-from gpu_ss.provider.ot.convert import AndTriples
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from gpu_ss.provider.ot.triples import AndTriples
 from gpu_ss.ring import WORD, Ring
 from net import Channel
 from tests.support.backends import open_backend
