@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.kernel_cases import Call, Maker, Operands
-from gpu_ss.backend.oblivious import GROUP_ROWS, LEAST_TREES
+from gpu_ss.backend.oblivious import LEAF_TREES, LEAF_WAYS, LEAST_TREES
 
 CHILDREN = 2
 TABLE = 1 << 16  # blocks that the code draws from: 1 MiB
@@ -28,7 +28,7 @@ def _tree_level(draw: Operands, elements: int) -> Call:
     return Call(
         (count, LEAST_TREES),
         operands,
-        lambda backend, nodes, fixes, targets: backend.tree_level(nodes, fixes, targets, 0, True, ALL),
+        lambda backend, nodes, fixes, targets: backend.tree_level(nodes, fixes, targets, 0, True),
         CHILDREN * count * LEAST_TREES,
         128,
     )
@@ -42,21 +42,21 @@ def _xor_rows(draw: Operands, elements: int) -> Call:
 
 
 def _lpn_encode(draw: Operands, elements: int) -> Call:
-    count = _side(elements, GROUP_ROWS)
+    count = _side(elements, LEAF_WAYS * LEAF_TREES)
     operands = [
         draw.words(TABLE, 2),
-        draw.words(count, GROUP_ROWS, 2),
-        draw.words(CHILDREN, GROUP_ROWS, 2),
-        np.full(GROUP_ROWS, ALL, np.uint64),
+        draw.words(count, LEAF_TREES, 2),
+        draw.words(CHILDREN, LEAF_TREES, 2),
+        np.full(LEAF_TREES, ALL, np.uint64),
     ]
     key = bytes(range(32))
     return Call(
-        (count, GROUP_ROWS),
+        (LEAF_WAYS * count, LEAF_TREES),
         operands,
-        lambda backend, table, leaves, fixes, targets: backend.lpn_encode(
-            table, leaves, fixes, targets, key, 0
+        lambda backend, table, nodes, fixes, targets: backend.lpn_encode(
+            table, nodes, fixes, targets, 0, key, 0
         ),
-        count * GROUP_ROWS,
+        LEAF_WAYS * count * LEAF_TREES,
         128,
     )
 

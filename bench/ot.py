@@ -18,7 +18,7 @@ from bench.job import Job
 from bench.rows import Row
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
-from gpu_ss.provider.ot import base, convert
+from gpu_ss.provider.ot import base, convert, triples
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender
 from gpu_ss.provider.ot.pair import CHUNK
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
@@ -185,7 +185,7 @@ class AndTripleJob(SilentJob):
     def take(self, party: Party, sources: list[Source], n: int) -> Any:
         (sender,) = (source for source in sources if isinstance(source, CotSender))
         (receiver,) = (source for source in sources if isinstance(source, CotReceiver))
-        return n, convert.and_triples(party.rank, sender, receiver, n)
+        return n, triples.and_triples(party.rank, sender, receiver, n)
 
     def errors(self, party: Party, result: Any) -> Errors | None:
         n, shares = result

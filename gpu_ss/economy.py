@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 FIELD_LEAST = 2048  # a quarter of the places of a ciphertext
-OT_BITS = 0.41  # of silent OT, for one correlated OT
+OT_BITS = 0.49  # of silent OT, for one correlated OT
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpu_ss.backend import native
+from gpu_ss.backend import checks, native
 from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.kernel import KernelBackend
+from gpu_ss.ring import Array, word_count
 
 
 class CpuBackend(KernelBackend, HostMemory):
@@ -17,6 +18,7 @@ class CpuBackend(KernelBackend, HostMemory):
 
     name = "cpu"
     _transforms_at_once = True
+    _sums_at_once = True
 
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         self._isa = native.choose(isa)
@@ -33,6 +35,14 @@ class CpuBackend(KernelBackend, HostMemory):
 
     def give_back(self) -> None:
         native.give_back()
+
+    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
+        self._check_hash(x, offset, first, domain, 1)
+        width = word_count(len(x), 1)
+        out = self.empty((checks.width(bits), width))
+        if width:
+            self._launch("hash_planes", len(x), x, out, *offset, first, domain, bits, width)
+        return out
 
     def _launch(self, kernel: str, n: int, *args: Any) -> None:
         self._functions[kernel](*args, n)

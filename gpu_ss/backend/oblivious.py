@@ -15,9 +15,13 @@ from gpu_ss.ring import Array
 BLOCK_ROUNDS = 8  # of ChaCha under blocks as keys, see `provider.ot.cot`
 CHOICE_ROUNDS = 8  # of ChaCha, for the choices: the code is public and only has to look random
 CHOICES = 10  # blocks of the table that a row of the code adds
-GROUP_ROWS = 128  # rows whose choices are drawn together
-GROUP_BLOCKS = GROUP_ROWS * CHOICES // 16  # keystream blocks of such a group
+GROUP_ROWS = 256  # rows whose choices are drawn together
+GROUP_BLOCKS = 7 * 16  # keystream blocks of such a group
+MOST_SIZE = 21  # log2 of the table's blocks: three choices must fit 64 bits
+LEAF_TREES = 32  # trees whose leaves are encoded together
+LEAF_WAYS = 4  # leaves of a node
 LEAST_TREES = 16
+LEAST_NODES = 4  # for leaves: two groups, one of each half
 MOST_HASH_WORDS = 8
 MOST_NODES = 1 << 16
 
@@ -28,9 +32,7 @@ class Oblivious(ABC):
     xp: Any
 
     @abstractmethod
-    def tree_level(
-        self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool, keep: int
-    ) -> Array:
+    def tree_level(self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool) -> Array:
         """One more level of as many binary trees as `nodes` [Q, trees, 2] has.
 
         Node q of tree j is first completed: `fixes` [C, trees, 2] belong to the C = 1 or 2 children of one node of
@@ -38,8 +40,7 @@ class Oblivious(ABC):
         children are the first blocks of ChaCha8 under the node (as 128-bit key), at block (first_tree + j) 2^16 + q
         with nonce Q, or, with `half`, the first of them and the node XOR that; child c becomes node c Q + q.
         Children of node targets[j] are zero instead: the node is unknown to who computes, and all ones as target
-        means that all is known. `keep` is ANDed to low words. Result [2 Q, trees, 2]. Q is a power of two and
-        `trees` one from 16 on.
+        means that all is known. Result [2 Q, trees, 2]. Q is a power of two and `trees` one from 16 on.
         """
 
     @abstractmethod
@@ -48,14 +49,31 @@ class Oblivious(ABC):
 
     @abstractmethod
     def lpn_encode(
-        self, table: Array, leaves: Array, fixes: Array, targets: Array, key: bytes, first_row: int
-    ) -> Array:
-        """Leaves, completed as in `tree_level` and in order, plus a sparse code of the table: [Q trees, 2].
+        self,
+        table: Array,
+        nodes: Array,
+        fixes: Array,
+        targets: Array,
+        first_tree: int,
+        key: bytes,
+        first_row: int,
+    ) -> tuple[Array, Array]:
+        """The leaves of 32 trees, plus a sparse code of the table [2^s, 2], 1 <= s <= 21: (rows, sums).
 
-        Row i = q trees + j adds ten blocks of `table` [2^s, 2]: 1 <= s <= 31. Row first_row + 128 g + 16 m + l
-        takes number 2 e and 2 e + 1 of them from the words m and 8 + m of ChaCha8 under `key`, nonce 0, at
-        block 80 (first_row / 128 + g) + 16 e + l, as the upper s bits of the 32-bit word. `key` is public.
+        The leaves are four children of each of the `nodes` [Q, 32, 2], Q >= 4, which are first completed as in
+        `tree_level`: the first three blocks of ChaCha8 there, and the node XOR these; zero for node targets[j].
+        Their lowest bits are cleared. Row 128 q + 32 c + j of the result [128 Q, 2] is child c of node q of tree j,
+        XOR ten blocks of the table that `key`, which is public, chooses. Row first_row + 256 g + 16 k + l takes
+        number e < 7 of them by the upper s bits of 32-bit word k of ChaCha8 under `key`, nonce 0, at block
+        112 (first_row / 256 + g) + 16 e + l, and number 7 + e / 2 of row 16 (8 (e mod 2) + m) + l is the lower
+        s bits of 2^11 (word 2 m mod 2^11) + (word 2 m + 1 mod 2^11) of that block, for e < 6.
+
+        sums [2, 2, 4, 32, 2]: of each half of the nodes the XOR of the leaves, then of the rows, by child and tree.
         """
+
+    @abstractmethod
+    def lpn_complete(self, rows: Array, fixes: Array, targets: Array) -> None:
+        """Changes `rows` of lpn_encode: adds fixes[c, j], [4, 32, 2], to child c of node targets[j] of tree j."""
 
     @abstractmethod
     def hash_blocks(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> Array:
@@ -63,6 +81,10 @@ class Oblivious(ABC):
 
         The key of row i is x[i] XOR offset, its block number first + i, and the nonce `domain`.
         """
+
+    @abstractmethod
+    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
+        """The low bits, 1 to 64, of the first word of each hash, as bit planes: [bits, ceil(n / 64)]."""
 
     # Argument checks shared by the implementations
 
@@ -98,17 +120,43 @@ class Oblivious(ABC):
         return sizes
 
     def _check_code(
-        self, table: Array, leaves: Array, fixes: Array, targets: Array, key: bytes, first_row: int
-    ) -> tuple[int, int, int]:
-        count, parents, trees = self._check_trees(leaves, fixes, targets)
+        self,
+        table: Array,
+        nodes: Array,
+        fixes: Array,
+        targets: Array,
+        first_tree: int,
+        key: bytes,
+        first_row: int,
+    ) -> tuple[int, int]:
+        """Nodes and parents."""
+        count, parents, trees = self._check_level(nodes, fixes, targets, first_tree)
         self._check_blocks(table=table)
-        if table.ndim != 2 or table.shape[1] != 2 or not _is_power(len(table)) or len(table) > 1 << 31:
-            raise ValueError(f"table must be [2^s, 2], not {table.shape}")
-        if len(table) < 2 or count * trees % GROUP_ROWS or first_row % GROUP_ROWS or len(key) != 32:
-            raise ValueError(f"rows come in groups of {GROUP_ROWS}, and the key has 32 bytes")
+        if table.ndim != 2 or table.shape[1] != 2 or not _is_power(len(table)) or len(table) > 1 << MOST_SIZE:
+            raise ValueError(f"table must be [2^s, 2], s up to {MOST_SIZE}, not {table.shape}")
+        if (
+            trees != LEAF_TREES
+            or count < LEAST_NODES
+            or len(table) < 2
+            or first_row % GROUP_ROWS
+            or len(key) != 32
+        ):
+            raise ValueError(
+                f"there are leaves of {LEAF_TREES} trees, rows in groups of {GROUP_ROWS}, and 32 bytes of key"
+            )
         if not 0 <= first_row <= 1 << 56:
             raise ValueError("row numbers have 56 bits")
-        return count, parents, trees
+        return count, parents
+
+    def _check_rows_of_leaves(self, rows: Array, fixes: Array, targets: Array) -> None:
+        self._check_blocks(rows=rows, fixes=fixes, targets=targets)
+        shape = (LEAF_WAYS, LEAF_TREES, 2)
+        if rows.ndim != 2 or rows.shape[1] != 2 or len(rows) % (LEAF_WAYS * LEAF_TREES):
+            raise ValueError(f"{rows.shape} are not the rows of whole nodes")
+        if fixes.shape != shape or targets.shape != (LEAF_TREES,):
+            raise ValueError(
+                f"fixes {fixes.shape} must be {shape}, and targets {targets.shape} as many as trees"
+            )
 
     def _check_hash(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> None:
         self._check_blocks(x=x)
@@ -133,4 +181,4 @@ class NoOblivious(Oblivious):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("this backend has no blocks")
 
-    tree_level = xor_rows = lpn_encode = hash_blocks = _refuse
+    tree_level = xor_rows = lpn_encode = lpn_complete = hash_blocks = hash_planes = _refuse

@@ -53,9 +53,10 @@ KERNELS = {
     "field_multiply_add": Kernel("fields.cu", "ppppuuiii"),
     "field_dots": Kernel("fields.cu", "pppuuiiii", block=64),
     "field_sums": Kernel("fields.cu", "ppuii", block=64),
-    "tree_level": Kernel("trees.cu", "ppppuuuiii", block=128),
+    "tree_level": Kernel("trees.cu", "ppppuuiii", block=128),
     "xor_rows": Kernel("trees.cu", "ppiii", block=64),
-    "lpn_encode": Kernel("lpn.cu", "pppppuuuuuiiii", block=128),
+    "lpn_encode": Kernel("lpn.cu", "ppppppuuuuuuiiii", block=128),
+    "lpn_complete": Kernel("lpn.cu", "pppi"),
     "hash_blocks": Kernel("hash.cu", "ppuuuuii", block=128),
     "unpack_add": Kernel("pack.cu", "pppii"),
     "pack_difference": Kernel("pack.cu", "pppiii"),
@@ -91,6 +92,9 @@ def _tensor(codes: str, limbs: int, tile: tuple[int, int], block: int) -> Kernel
 #: Numbers of 8-bit digits that products on tensor cores are compiled for: words of up to 32, 40, ... 64 bits.
 LIMBS = (4, 5, 6, 7, 8)
 _TILES = {4: (128, 48), 5: (64, 64), 6: (64, 64), 7: (64, 64), 8: (64, 48)}
+
+#: Kernels that a GPU has no use for.
+CPU_KERNELS = {"hash_planes": Kernel("hash.cu", "ppuuuuiii")}
 
 #: Kernels that a CPU has no use for.
 CUDA_KERNELS = {

@@ -5,33 +5,42 @@ millionaires' problem [~a < b] for rank 0's low bits a and rank 1's b. Both are 
 
 1. Rank 1 chooses, for each digit, message b_k of a table that rank 0 makes for its a_k: [~a_k < j] and [~a_k = j],
    masked. So both hold XOR shares of "less" and "equal" of each digit.
-2. A binary tree joins them, less = less_high + equal_high less_low, with AND triples.
+2. Neighbouring digits become one, less = less_h + equal_h less_l and equal = equal_h equal_l, without any ANDs:
+   rank 0 knows its own shares e of equal_h and l, e' of the lower digit's answers before it makes the tables, and
+   equal_h less_l = equal_h l + e less_l + e l + the product of rank 1's shares. The first goes into the upper
+   digit's "less", the second is one more answer of the lower's table; likewise with e', for "equal".
+3. A binary tree joins these pairs, with AND triples.
 
 Random transfers are made beforehand (`specs.transfers`); online each is shifted to the choice wanted. With less
 correlations per comparison than `compare`, whose masks' bits have to be found first, but more rounds: the cheaper
 way for many elements where two parties make the correlations, see `compare.ge_public`.
 
-What is seen. Rank 0: choices masked by uniform bits. Rank 1: of each table one message it can open, masked in turn
-by a random bit of rank 0's (its share). The tree's operands are opened under the uniform bits of fresh triples.
-Source: Rathee et al., CrypTFlow2, CCS 2020; Huang et al., Cheetah, USENIX Security 2022.
+What is seen. Rank 0: choices masked by uniform bits. Rank 1: of each table one message it can open, of which every
+bit is masked in turn by a random bit of rank 0's (its share). The tree's operands are opened under the uniform bits
+of fresh triples.
+Source: Rathee et al., CrypTFlow2, CCS 2020; Huang et al., Cheetah, USENIX Security 2022; step 2 is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from gpu_ss.cost import FREE, Cost, opening, telling
 from gpu_ss.economy import OT_BITS
 from gpu_ss.party import Item, Party, Round, Steps, protocol
-from gpu_ss.protocols.digits import FULL, WIDTH, Ask, messages
+from gpu_ss.protocols.digits import FULL, Ask, messages
 from gpu_ss.provider.specs.bits import words_of
 from gpu_ss.provider.specs.transfers import BitTriples, CrossProducts, DigitTransfers, pick
 from gpu_ss.ring import WORD, Array, Ring, wire_bytes
 from gpu_ss.values import AShare, BShare
 
+WIDTH = 2  # bits of a digit: with pairs made by tables alone, the width that takes the fewest bytes
 MESSAGES = 1 << WIDTH
+#: Answers that a table gives of an upper digit, of a lower one, and of one alone.
+UPPER, LOWER, SINGLE = 3, 4, 2
 ONE = np.uint64(1)
 
 
@@ -45,9 +54,12 @@ def sign_cost(n: int, bits: int) -> Cost:
     words, count = words_of(n), digits_of(bits - 1)
     if bits == 1:
         return FREE
-    pads = 2 * count - 1  # the lowest digit's "equal" is not needed
-    cost = telling(1, (WIDTH * count * words, WORD)) + telling(0, ((MESSAGES - 1) * pads * words, WORD))
-    cost = cost + Cost(offline=8 * 2 * count * words)
+    pairs, alone = divmod(count, 2)
+    answers = (UPPER + LOWER) * pairs + SINGLE * alone
+    asked = answers - (3 if pairs else 1)  # what only "equal" of the lowest needs is not sent
+    cost = telling(1, (WIDTH * count * words, WORD)) + telling(0, ((MESSAGES - 1) * asked * words, WORD))
+    cost = cost + Cost(offline=8 * answers * words)
+    count = pairs + alone
     while count > 1:
         groups = [(count // 2 - 1, 2), (1, 1)]
         cost = cost + ands_cost(*((k * words, m) for k, m in groups if k))
@@ -73,48 +85,126 @@ def carry(party: Party, own: Array, n: int) -> Steps[Array]:
 
 
 def _leaves(party: Party, own: Array, n: int) -> Steps[tuple[Array, Array]]:
-    """Shares of [~a_k < b_k] and [~a_k = b_k] per digit, low digits first: [D, W] each."""
+    """Shares of [~a < b] and [~a = b] for pairs of digits, low ones first, and a single one on top: [D, W] each."""
     xp, count, words = party.backend.xp, digits_of(len(own)), words_of(n)
-    made: Sequence[Array] = party.provider.take(DigitTransfers(n, count, WIDTH)).arrays
     missing = WIDTH * count - len(own)
     bits = own ^ FULL if party.rank == 0 else own
     if missing:  # a digit's missing upper bits are 0 at both
         bits = xp.concatenate([bits, party.backend.zeros((missing, words))])
-    digits = bits.reshape(count, WIDTH, words)
-    shape = (WIDTH * count, words)
-    shifted = None if party.rank == 0 else bits ^ made[0]
-    (shift,) = yield Round("less", (Item(shifted, shape, WORD, xor=True, sender=1),))
-    pads = (MESSAGES - 1) * (2 * count - 1)
-    tables = None
-    if party.rank == 0:
-        sums = _tables(party, digits, shift.reshape(count, WIDTH, words), made)
-        share = sums[:, 0]
-        tables = xp.ascontiguousarray((sums ^ sums[:, :1])[:, 1:])
-        tables = xp.concatenate([tables[1:].reshape(-1, words), tables[0, :, 0]])  # not "equal" of the lowest
-    item = Item(tables, (pads, words), WORD, xor=True, sender=0)
-    (told,) = yield Round("less", (item,))
+    digits, paired = bits.reshape(count, WIDTH, words), count // 2 * 2
+    kinds = [
+        (digits[1:paired:2], UPPER, (0, 1)),
+        (digits[:paired:2], LOWER, (0, 2)),
+        (digits[paired:], SINGLE, (0, 1) if paired else (0,)),
+    ]
+    groups = [_Digits(party, n, *kind) for kind in kinds if len(kind[0])]
+    shifted = xp.concatenate([group.shifted for group in groups]) if party.rank == 1 else None
+    (shift,) = yield Round("less", (Item(shifted, (WIDTH * count, words), WORD, xor=True, sender=1),))
+    told = xp.concatenate(_told(xp, groups, shift)) if party.rank == 0 else None
+    planes = sum(group.planes for group in groups)
+    (heard,) = yield Round("less", (Item(told, (planes, words), WORD, xor=True, sender=0),))
     if party.rank == 1:
-        share = _chosen(party, told, made[0].reshape(count, WIDTH, words), made[2].reshape(count, 2, words))
-    return xp.ascontiguousarray(share[:, 0]), xp.ascontiguousarray(share[:, 1])
+        for group in groups:
+            group.hear(heard[: group.planes])
+            heard = heard[group.planes :]
+    return _paired(xp, [group.shares for group in groups])
 
 
-def _tables(party: Party, digits: Array, shift: Array, made: Sequence[Array]) -> Array:
-    """Rank 0's masked messages [D, MESSAGES, 2, W]: entry j is for a digit b_k = j XOR shift."""
-    xp, (count, _, words) = party.backend.xp, digits.shape
-    pads, chosen = made[1].reshape(count, MESSAGES, 2, words), made[2].reshape(count, 1, 2, words)
-    mine, told = (xp.ascontiguousarray(x.transpose(1, 0, 2)).reshape(WIDTH, -1) for x in (digits, shift))
-    rows = messages(xp, told, ((Ask.LESS, mine), (Ask.EQUAL, mine)))
-    return rows.reshape(MESSAGES, 2, count, words).transpose(2, 0, 1, 3) ^ pads ^ chosen
+class _Digits:
+    """Digits of which tables give the same number of answers: rank 0 tells them, rank 1 hears one row of each."""
+
+    shares: Array  # of the answers, in the end: [D, answers, W]
+
+    def __init__(self, party: Party, n: int, own: Array, answers: int, lowest: Sequence[int]) -> None:
+        """Own digits [D, WIDTH, W]; of the lowest of them only the answers `lowest` are told."""
+        self._xp, self._own, self._lowest = party.backend.xp, own, list(lowest)
+        self._zeros = party.backend.zeros
+        count, _, words = own.shape
+        made: Sequence[Array] = party.provider.take(DigitTransfers(n, count, WIDTH, answers)).arrays
+        self._shape = (int(count), MESSAGES, answers, int(words))
+        self._choices, self._pads = made[0], made[1]
+        self._chosen = made[2].reshape(count, answers, words)
+
+    @property
+    def planes(self) -> int:
+        """How many planes are told."""
+        count, _, answers, _ = self._shape
+        return (MESSAGES - 1) * (answers * (count - 1) + len(self._lowest))
+
+    @property
+    def shifts(self) -> int:
+        """How many planes of choices are told."""
+        return WIDTH * self._shape[0]
+
+    @property
+    def shifted(self) -> Array:
+        """Rank 1's choices under random ones."""
+        return self._own.reshape(-1, self._shape[-1]) ^ self._choices
+
+    def compared(self, shift: Array) -> tuple[Array, Array]:
+        """Rank 0's "less" and "equal" [D, MESSAGES, W]: row j is for a digit j XOR shift."""
+        count, _, _, words = self._shape
+        mine, told = (
+            self._xp.ascontiguousarray(x.reshape(count, WIDTH, words).transpose(1, 0, 2)).reshape(WIDTH, -1)
+            for x in (self._own, shift)
+        )
+        rows = messages(self._xp, told, ((Ask.LESS, mine), (Ask.EQUAL, mine)))
+        less, equal = rows.reshape(MESSAGES, 2, count, words).transpose(1, 2, 0, 3)
+        return less, equal
+
+    def masked(self, answer: int, rows: Array) -> Array:
+        """Rank 0's answers of one kind [D, MESSAGES, W] under their pads; row 0 is its share."""
+        return rows ^ self._pads.reshape(self._shape)[:, :, answer] ^ self._chosen[:, None, answer]
+
+    def tell(self, masked: Sequence[Array]) -> Array:
+        """Keeps the first rows of all kinds of answers as shares; the others XOR these are what is told."""
+        rows = self._xp.stack(masked, axis=2)  # [D, MESSAGES, answers, W]
+        self.shares = rows[:, 0]
+        told, words = (rows ^ rows[:, :1])[:, 1:], self._shape[-1]
+        lowest = told[0][:, self._lowest]
+        return self._xp.concatenate([told[1:].reshape(-1, words), lowest.reshape(-1, words)])
+
+    def hear(self, told: Array) -> None:
+        """Rank 1 opens the rows it chose; of row 0 nothing is sent."""
+        count, _, answers, words = self._shape
+        rows = self._zeros(self._shape)
+        upper = (MESSAGES - 1) * answers * (count - 1)
+        rows[1:, 1:] = told[:upper].reshape(count - 1, MESSAGES - 1, answers, words)
+        rows[0, 1:, self._lowest] = told[upper:].reshape(MESSAGES - 1, -1, words).transpose(1, 0, 2)
+        self.shares = pick(rows, self._choices.reshape(count, WIDTH, words)) ^ self._chosen
 
 
-def _chosen(party: Party, told: Array, choice: Array, pad: Array) -> Array:
-    """Rank 1's shares [D, 2, W] of the messages it chose; of message 0 nothing is sent."""
-    xp, (count, _, words) = party.backend.xp, choice.shape
-    tables = party.backend.zeros((count, MESSAGES, 2, words))
-    upper = (MESSAGES - 1) * 2 * (count - 1)
-    tables[1:, 1:] = told[:upper].reshape(count - 1, MESSAGES - 1, 2, words)
-    tables[0, 1:, 0] = told[upper:]
-    return xp.ascontiguousarray(pick(tables, choice)) ^ pad
+def _told(xp: Any, groups: Sequence[_Digits], shift: Array) -> list[Array]:
+    """What rank 0 tells of each group: of pairs also products with its own shares of the other digit's answers."""
+    rows = []
+    for group in groups:
+        rows.append(group.compared(shift[: group.shifts]))
+        shift = shift[group.shifts :]
+    alone = 2 if len(groups) > 1 else 0
+    told = [
+        group.tell([group.masked(k, answer) for k, answer in enumerate(pair)])
+        for group, pair in zip(groups[alone:], rows[alone:], strict=True)
+    ]
+    if not alone:
+        return told
+    (upper, lower), ((less_u, equal_u), (less_l, equal_l)) = groups[:2], rows[:2]
+    first = [lower.masked(0, less_l), lower.masked(1, equal_l)]
+    second = upper.masked(1, equal_u)
+    own_less, own_equal, own = (masked[:, :1] for masked in (*first, second))
+    of_less, of_equal = upper.masked(0, less_u ^ equal_u & own_less), upper.masked(2, equal_u & own_equal)
+    products = [lower.masked(2, less_l & own), lower.masked(3, equal_l & own)]
+    return [upper.tell([of_less, second, of_equal]), lower.tell([*first, *products]), *told]
+
+
+def _paired(xp: Any, shares: Sequence[Array]) -> tuple[Array, Array]:
+    """Shares [D, W] of "less" and "equal" of pairs, then of a digit alone, from those of the digits' answers."""
+    found = [(single[:, 0], single[:, 1]) for single in shares[2 if len(shares) > 1 else 0 :]]
+    if len(shares) > 1:
+        upper, lower = shares[:2]
+        less = upper[:, 0] ^ lower[:, 2] ^ upper[:, 1] & lower[:, 0]
+        found.insert(0, (less, upper[:, 2] ^ lower[:, 3] ^ upper[:, 1] & lower[:, 1]))
+    less, equal = (xp.concatenate(planes) for planes in zip(*found, strict=True))
+    return less, equal
 
 
 def joined(party: Party, less: Array, equal: Array) -> Steps[Array]:
@@ -240,7 +330,7 @@ def cheaper(party: Party, n: int, rounds: tuple[int, int], bits: tuple[float, fl
 def sign_bits(bits: int) -> float:
     """Bits of traffic per element that `negative` takes in both phases where two parties make the transfers."""
     cost, count = sign_cost(WORD, bits), digits_of(bits - 1)
-    ots = WIDTH * count + 2 * (count - 1)
+    ots = WIDTH * count + 2 * (-(-count // 2) - 1)
     return 8 * (cost.sent0 + cost.sent1) / WORD + OT_BITS * ots
 
 

@@ -1,40 +1,23 @@
 // Binary trees of pseudorandom blocks, many at once, level by level: either both children are hashes of their parent
-// (Goldreich, Goldwasser, Micali), or the second is the parent XOR the first (half-tree).
-//
-// A level is an array of blocks [nodes, trees]: node q = c P + p is child c of parent p of P, in every tree. A
-// party that lacks one path of each tree holds zeros there; `targets` names its node on the level, and `fixes`
-// [ways, trees] completes the other child of the path's last node, which it learns one level later.
-// The comparisons with secret targets are masks: neither branches nor addresses depend on them.
-#include "blocks.h"
+// (Goldreich, Goldwasser, Micali), or the second is the parent XOR the first (half-tree). See nodes.h.
+#include "nodes.h"
 
 // Item = node of a tree; trees is a power of two and a multiple of 16. Children of node i come at i + c n.
 KERNEL tree_level(const u64* __restrict__ nodes, const u64* __restrict__ fixes, const u64* __restrict__ targets,
-                  u64* __restrict__ out, u64 first_tree, u64 keep, u64 half, i64 parents_log, i64 trees_log, i64 n) {
+                  u64* __restrict__ out, u64 first_tree, u64 half, i64 parents_log, i64 trees_log, i64 n) {
   FOREACH_LANES32(i, n, 2048) {
-    const i64 q = i >> trees_log, j = i & (((i64)1 << trees_log) - 1);
-    const u64 parent_mask = ((u64)1 << parents_log) - 1;
-    v64 lo[HALVES], hi[HALVES], fix_lo[HALVES], fix_hi[HALVES], position[HALVES], tree[HALVES], known[HALVES];
-    load_blocks(nodes + 2 * i, lo, hi);
-    load_blocks(fixes + 2 * (((q >> parents_log) << trees_log) + j), fix_lo, fix_hi);
-    count_up(tree, first_tree + j);
-    UNROLL for (int h = 0; h < HALVES; h++) {
-      v64 target = load(v64{}, targets + j + h * LANES64);
-      v64 fixed = equal(target & parent_mask, splat64((u64)q & parent_mask));
-      lo[h] ^= fix_lo[h] & fixed, hi[h] ^= fix_hi[h] & fixed;
-      known[h] = ~equal(target, splat64((u64)q));
-      position[h] = tree[h] << 16 | (u64)q;
-    }
-    const u64 level = (u64)(n >> trees_log);
+    const Level level = {nodes, fixes, targets, first_tree, n >> trees_log, parents_log, trees_log};
+    v64 lo[HALVES], hi[HALVES], known[HALVES];
     v32 x[16];
-    chacha_blocks(lo, hi, position, level, x);
+    expand(level, i >> trees_log, i & (((i64)1 << trees_log) - 1), lo, hi, known, x);
     v64 first_lo[HALVES], first_hi[HALVES], second_lo[HALVES], second_hi[HALVES];
     join(x[0], x[1], first_lo), join(x[2], x[3], first_hi);
     join(x[4], x[5], second_lo), join(x[6], x[7], second_hi);
     UNROLL for (int h = 0; h < HALVES; h++) {
       second_lo[h] = (second_lo[h] & ~half) | ((lo[h] ^ first_lo[h]) & half);
       second_hi[h] = (second_hi[h] & ~half) | ((hi[h] ^ first_hi[h]) & half);
-      first_lo[h] &= known[h] & keep, first_hi[h] &= known[h];
-      second_lo[h] &= known[h] & keep, second_hi[h] &= known[h];
+      first_lo[h] &= known[h], first_hi[h] &= known[h];
+      second_lo[h] &= known[h], second_hi[h] &= known[h];
     }
     store_blocks(out + 2 * i, first_lo, first_hi);
     store_blocks(out + 2 * (i + n), second_lo, second_hi);

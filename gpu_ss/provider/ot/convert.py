@@ -1,4 +1,4 @@
-"""What is built on correlated OT: random, chosen and 1-of-N OT, products of a bit and a word, AND triples.
+"""What is built on correlated OT: random, chosen and 1-of-N OT, products of a bit and a word.
 
 Every function uses up one correlated OT per OT (1-of-N: log2 N), and is secure in the semi-honest model if the hash
 of `cot` breaks correlations: H(i, q_i) and H(i, q_i XOR delta) look independent and random, and the receiver can
@@ -7,7 +7,7 @@ compute only the one of its bit b_i. The sender sees nothing but d = choice XOR 
 Words are uint64 arrays of the backend; bits of n OTs travel and are returned as a plane [1, ceil(n / 64)].
 Rounds and bits (n OTs of w-bit words): random 0 and 0; chosen 2 and n (1 + 2 w); 1-of-N 2 and n (log2 N + N w);
 products 1 and n w with random bits, 2 and n (1 + w) with chosen ones; words by k-bit words 2 and
-n (k + k w - k (k - 1) / 2); random words by k random bits 1 and n (k - 1) (w - k / 2); AND triples 0 and 0.
+n (k + k w - k (k - 1) / 2); random words by k random bits 1 and n (k - 1) (w - k / 2). AND triples: see `triples`.
 
 Where the same is done in both directions, each party sends all it can before it waits, so that both work at the
 same time: `in_turn` runs two `Exchange`s step by step. Before that, `begin`.
@@ -16,14 +16,21 @@ same time: `in_turn` runs two `Exchange`s step by step. Before that, `begin`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.field import WORDS, Field
-from gpu_ss.provider.ot.cot import NOTHING, CotReceiver, CotSender, CotSource, Domain, frame, hashed
+from gpu_ss.provider.ot.cot import (
+    NOTHING,
+    CotReceiver,
+    CotSender,
+    CotSource,
+    Domain,
+    frame,
+    hashed,
+)
 from gpu_ss.ring import WORD, Array, word_count
 
 P = ParamSpec("P")
@@ -90,7 +97,7 @@ def receive_random(source: CotReceiver, n: int, words: int = 1) -> tuple[Array, 
     cots = source.take(n)
     blocks = cots.use()
     messages = hashed(source.backend, blocks, NOTHING, cots.first, Domain.OUTPUT, words)
-    return source.backend.bit_plane(_column(source.backend, blocks, 0), 0), messages
+    return source.backend.bit_plane(column(source.backend, blocks, 0), 0), messages
 
 
 # Chosen messages: Beaver, CRYPTO 1995
@@ -285,32 +292,6 @@ def receive_bit_words(source: CotReceiver, n: int, bits: int, factor_bits: int) 
     return backend.xp.concatenate(own), backend.xp.stack(rows)
 
 
-# AND triples: Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class AndTriples:
-    """XOR shares of random bits b [1, W], of a [payload, W], and of each a AND b [payload, W]."""
-
-    a: Array
-    b: Array
-    c: Array
-
-
-def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int, payload: int = 1) -> AndTriples:
-    """Share of n times `payload` triples that have b in common, from n OTs in each direction. Nothing is sent.
-
-    One random OT of messages m_0, m_1 of `payload` bits gives the sender a = m_0 XOR m_1 and the receiver its
-    choice b with m_b, and m_0 XOR m_b = a b. One OT each way gives both cross products of (a + a')(b + b').
-    """
-    begin(rank, sender, receiver)
-    zero, one = send_random(sender, n)
-    b, chosen = receive_random(receiver, n)
-    zero, one, chosen = (sender.backend.to_planes(words[:, 0], payload) for words in (zero, one, chosen))
-    a = zero ^ one
-    return AndTriples(a, b, a & b ^ zero ^ chosen)
-
-
 # Steps
 
 
@@ -351,7 +332,7 @@ def _told(source: CotSource, tag: str, n: int, planes: int) -> Array:
 
 def _elements(source: CotSource, keys: Array, field: Field) -> Array:
     """Uniform elements from two words of pad each."""
-    high, low = (_column(source.backend, keys, at) for at in range(WORDS))
+    high, low = (column(source.backend, keys, at) for at in range(WORDS))
     return source.backend.field_reduce(high, low, field.prime)
 
 
@@ -360,7 +341,7 @@ def _words(backend: Backend, plane: Array, n: int) -> Array:
     return backend.plane_words(backend.xp.ascontiguousarray(plane), n)[0]
 
 
-def _column(backend: Backend, rows: Array, at: int) -> Array:
+def column(backend: Backend, rows: Array, at: int) -> Array:
     return backend.xp.ascontiguousarray(rows[:, at])
 
 

@@ -34,7 +34,7 @@ from net.channel import Channel
 
 BLOCK_BYTES = 16
 NOTHING = (0, 0)
-_PART_BITS = 56
+PART_BITS = 56
 
 
 class Domain(IntEnum):
@@ -42,6 +42,7 @@ class Domain(IntEnum):
 
     CHECK = 2
     OUTPUT = 3
+    LEAVES = 4
 
 
 class Delta:
@@ -157,7 +158,7 @@ def hashed(
     """H(first + i, block_i XOR offset): [n, words], eight words per call of ChaCha8."""
     most = 8
     parts = [
-        backend.hash_blocks(blocks, offset, first, domain << _PART_BITS | part, min(most, words - at))
+        backend.hash_blocks(blocks, offset, first, domain << PART_BITS | part, min(most, words - at))
         for part, at in enumerate(range(0, words, most))
     ]
     return parts[0] if len(parts) == 1 else backend.xp.concatenate(parts, axis=1)

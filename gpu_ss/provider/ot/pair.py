@@ -5,7 +5,7 @@ planes, numbers additive shares modulo a power of two. Nothing is opened but AND
 uniform bit of a fresh triple; all else that is sent is what `convert` sends. Both parties call the same
 operations in the same order; in every operation each sends first what it can.
 
-Bits for one element, both directions together, without the OTs themselves (0.41 bits each):
+Bits for one element, both directions together, without the OTs themselves (0.49 bits each):
 
     and_vector   m ANDs that have one operand in common    2 OTs                2 m + 2
     mux          a bit by m words modulo 2^w               2 OTs                2 m w + 2
@@ -29,8 +29,9 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.field import Field
 from gpu_ss.provider.ot import convert
-from gpu_ss.provider.ot.convert import AndTriples, Steps, and_triples, in_turn
+from gpu_ss.provider.ot.convert import Steps, in_turn
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, frame
+from gpu_ss.provider.ot.triples import AndTriples, and_triples, receive_random_planes, send_random_planes
 from gpu_ss.provider.specs.transfers import pick
 from gpu_ss.ring import WORD, Array, Ring, lead_of
 from net.channel import Channel
@@ -115,8 +116,10 @@ class OtPair:
     def _sent_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
         pads = self.backend.zeros((1 << width, payload, words))
         for k in range(width):
-            keys = convert.send_random(self._sender, WORD * words)
-            both = [self.backend.to_planes(key[:, 0], payload << width).reshape(pads.shape) for key in keys]
+            both = [
+                planes.reshape(pads.shape)
+                for planes in send_random_planes(self._sender, WORD * words, payload << width)
+            ]
             for j in range(1 << width):
                 pads[j] ^= both[j >> k & 1][j]
         return pads, self.backend.zeros((payload, words))
@@ -124,8 +127,8 @@ class OtPair:
     def _received_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
         bits, total = [], self.backend.zeros((1 << width, payload, words))
         for _ in range(width):
-            own, key = convert.receive_random(self._receiver, WORD * words)
-            total = total ^ self.backend.to_planes(key[:, 0], payload << width).reshape(total.shape)
+            own, planes = receive_random_planes(self._receiver, WORD * words, payload << width)
+            total = total ^ planes.reshape(total.shape)
             bits.append(own[0])
         choice = self.backend.xp.stack(bits)
         return choice, pick(total[None], choice[None])[0]

@@ -8,7 +8,7 @@ information-set decoding (also the regular form of Esser and Santini, CRYPTO 202
 attacks of Briaud and Oygarden (EUROCRYPT 2023) and their successor (ePrint 2025/1476). The hybrid attack binds;
 it gets easier with more samples, so t is the largest that this k admits. Of the published family the one of
 depth 13 has a table of 8 MB and 0.2 bits less for an OT; this one's 4 MB are read twice as fast where caches are
-shared, and half-trees make up for the bits.
+shared, and half-trees make up for the bits. That of depth 11, with 2 MB, would take 0.75 bits.
 
 We use t = 1504 = 47 * 32 of the 1520 blocks: an instance with fewer samples of the same kind, which is as hard by
 reduction (an attacker on ours runs on a part of theirs). tests/gpu_ss/ot/test_parameters.py holds estimates.
@@ -16,9 +16,11 @@ reduction (an attacker on ours runs on a part of theirs). tests/gpu_ss/ot/test_p
 
 from __future__ import annotations
 
+from gpu_ss.backend.oblivious import LEAF_TREES
+
 TREE_LOG = 12
 SECRET_LOG = 18
-SLAB_TREES = 32  # trees that are grown together; the layout of rows, so part of the protocol
+SLAB_TREES = LEAF_TREES  # trees that are grown together; the layout of rows, so part of the protocol
 SLABS = 47
 
 SECRET = 1 << SECRET_LOG
@@ -27,6 +29,8 @@ SLAB_ROWS = SLAB_TREES << TREE_LOG
 SAMPLES = SLAB_ROWS * SLABS
 #: OTs that one slab's trees use up.
 SLAB_OTS = TREE_LOG * SLAB_TREES
+#: Blocks that the sender sends for a tree: one for each level, and two more for the last two.
+TREE_BLOCKS = TREE_LOG + 2
 #: Of each iteration's outputs the first so many are what the next one is made from.
 RESERVE = SECRET + SLAB_OTS * SLABS
 OUTPUTS = SAMPLES - RESERVE

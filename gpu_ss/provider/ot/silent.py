@@ -17,15 +17,17 @@ of which it can open those off its path (`trees`). That the choice bits A s + e 
 neither s nor e, is the LPN assumption; positions come from choice bits of earlier iterations, so from the same
 assumption. A is drawn from a hash of the base OT messages, to which both contributed.
 
-The work goes in slabs of 32 trees (2^17 outputs, a 6 KB message, and a 128 byte check), so memory stays small, and
-nobody waits: the sender streams. 0.41 bits per output in all, start apart: 0.5 MB from the receiver to the sender.
+The work goes in slabs of 32 trees (2^17 outputs, a 7 KB message, and a 256 byte check), so memory stays small, and
+nobody waits: the sender streams. Leaves are made and encoded in one go; those that the receiver cannot know before
+it has the sums of all others are added afterwards. 0.49 bits per output in all, start apart: 0.5 MB from the
+receiver to the sender.
 
-The check compares sums over the quarters of a slab's outputs, Y = sum of q_i and Z = sum of t_i = Y + z delta: the
+The check compares eight sums of a slab's outputs, Y = sum of q_i and Z = sum of t_i = Y + z delta: the
 sender sends H(Y) and H(Y + delta), the receiver compares its H(Z) with the one that its bit z names. Any damage in
 a slab shows (parties out of step, a garbled message, a wrong kernel), and nothing is learned: the other hash is
-unpredictable. (The leaves of a half-tree that are first children on one level always add up at the receiver,
-whatever it was told; but not those that are so on the last two levels, a quarter.)
-It is no protection against parties that deviate on purpose.
+unpredictable. (The sums of the first to fourth children of all nodes are at the receiver what it was told, so they
+show damage to what is said of leaves, and hide damage further up, but not in each half of the nodes.) It is no
+protection against parties that deviate on purpose.
 """
 
 from __future__ import annotations
@@ -57,13 +59,14 @@ from gpu_ss.provider.ot.cot import (
 )
 from gpu_ss.provider.ot.extension import TREES as FIRST_TREE
 from gpu_ss.provider.ot.extension import extend_as_receiver, extend_as_sender
-from gpu_ss.provider.ot.trees import ALL
+from gpu_ss.provider.ot.trees import ZERO, Punctured
 from gpu_ss.ring import Array
 from net.channel import Channel
 
 TREES_TAG = "ot/trees"
 CHECK_TAG = "ot/check"
-_QUARTERS = 4
+_PARTS = 8
+_HALF_LEVELS = lpn.TREE_LOG - 2
 
 
 class _Silent(CotSource):
@@ -115,8 +118,8 @@ class _Silent(CotSource):
             self._path_ots = self._kept[lpn.SECRET :].reshape(lpn.SLABS, lpn.SLAB_OTS, 2)
             self._kept = self.backend.empty((lpn.RESERVE, 2))
             self._filled = 0
-        out = self._grow(self._path_ots[slab])
-        self._check(self._sum(out))
+        out, sums = self._grow(self._path_ots[slab])
+        self._check(self.backend.xor_rows(sums.reshape(_PARTS, lpn.SLAB_TREES, 2)))
         self._slab += 1
         keep = min(len(out), lpn.RESERVE - self._filled)
         self._kept[self._filled : self._filled + keep] = out[:keep]
@@ -127,17 +130,18 @@ class _Silent(CotSource):
     def _first_tree(self) -> int:
         return FIRST_TREE + self._slab * lpn.SLAB_TREES
 
-    def _encode(self, leaves: Array, fixes: Array, targets: Array) -> Array:
+    def _encode(self, level: Punctured) -> tuple[Array, Array]:
         first_row = self._slab * lpn.SLAB_ROWS
-        return self.backend.lpn_encode(self._table, leaves, fixes, targets, self._code_key, first_row)
+        return self.backend.lpn_encode(
+            self._table, level.nodes, level.fixes, level.targets, self._first_tree, self._code_key, first_row
+        )
 
-    def _sum(self, out: Array) -> Array:
-        """XOR of the blocks of each quarter: [4, 2]."""
-        trees_ = self.backend.xor_rows(out.reshape(_QUARTERS, -1, 2 * lpn.SLAB_TREES))
-        return self.backend.xor_rows(trees_.reshape(_QUARTERS, -1, 2))
+    def _leaf_key(self, ots: Array, offset: tuple[int, int]) -> Array:
+        """Hashes [trees, 2] of the OTs of the last level but one."""
+        return hashed(self.backend, ots, offset, self._first_tree, Domain.LEAVES, 2)
 
     def _check_hashes(self, totals: Array, offset: tuple[int, int]) -> list[bytes]:
-        words = hashed(self.backend, totals, offset, _QUARTERS * self._slab, Domain.CHECK, 2)
+        words = hashed(self.backend, totals, offset, _PARTS * self._slab, Domain.CHECK, 2)
         return [row.astype("<u8").tobytes() for row in self.backend.to_host(words)]
 
     @abstractmethod
@@ -145,8 +149,8 @@ class _Silent(CotSource):
         """The first RESERVE correlated OTs, and a public digest."""
 
     @abstractmethod
-    def _grow(self, ots: Array) -> Array:
-        """The outputs of one slab, from the OTs of its trees."""
+    def _grow(self, ots: Array) -> tuple[Array, Array]:
+        """The outputs of one slab, from the OTs of its trees, and their XORs [2, 4, trees, 2] by node and child."""
 
     @abstractmethod
     def _check(self, totals: Array) -> None:
@@ -163,13 +167,16 @@ class SilentSender(_Silent, CotSender):
     def _extend(self) -> tuple[Array, bytes]:
         return extend_as_sender(self.channel, self.backend, self.delta, lpn.RESERVE)
 
-    def _grow(self, ots: Array) -> Array:
-        backend, trees_ = self.backend, lpn.SLAB_TREES
-        delta, roots = backend.asarray(np.array(self.delta.words, np.uint64)), self._prg.words((trees_, 2))
-        leaves, sums = trees.grow_half(backend, delta, roots, lpn.TREE_LOG, self._first_tree)
-        self.channel.send(TREES_TAG, [frame(backend, sums ^ ots.reshape(sums.shape))], round=False)
-        everything = backend.asarray(np.full(trees_, ALL, np.uint64))
-        return self._encode(leaves, backend.zeros((1, trees_, 2)), everything)
+    def _grow(self, ots: Array) -> tuple[Array, Array]:
+        backend, keys = self.backend, ots.reshape(lpn.TREE_LOG, lpn.SLAB_TREES, 2)
+        delta, roots = backend.asarray(np.array(self.delta.words, np.uint64)), self._prg.words(keys.shape[1:])
+        nodes, sums = trees.grow_half(backend, delta, roots, _HALF_LEVELS, self._first_tree)
+        out, (lower, upper) = self._encode(trees.whole(backend, nodes))
+        leaf_keys = [self._leaf_key(keys[_HALF_LEVELS], offset) for offset in (NOTHING, self.delta.words)]
+        pairs, sealed = trees.leaf_messages(backend, lower[0] ^ upper[0], (leaf_keys[0], leaf_keys[1]))
+        masked = backend.xp.concatenate([sums, pairs]) ^ keys
+        self.channel.send(TREES_TAG, [frame(backend, backend.xp.concatenate([masked, sealed]))], round=False)
+        return out, backend.xp.stack([lower[1], upper[1]])
 
     def _check(self, totals: Array) -> None:
         hashes = [self._check_hashes(totals, offset) for offset in (NOTHING, self.delta.words)]
@@ -182,19 +189,31 @@ class SilentReceiver(_Silent, CotReceiver):
     def _extend(self) -> tuple[Array, bytes]:
         return extend_as_receiver(self.channel, self.backend, self._prg, lpn.RESERVE)
 
-    def _grow(self, ots: Array) -> Array:
+    def _grow(self, ots: Array) -> tuple[Array, Array]:
         backend, keys = self.backend, ots.reshape(lpn.TREE_LOG, lpn.SLAB_TREES, 2)
-        (received,) = self.channel.recv(TREES_TAG, [BLOCK_BYTES * lpn.SLAB_OTS], round=False)
-        sums = backend.asarray(np.frombuffer(received, np.uint64)).reshape(keys.shape) ^ keys
-        grown = trees.regrow(backend, low_bits(keys), sums, self._first_tree, half=True)
-        return self._encode(grown.leaves, grown.fixes, grown.targets)
+        (received,) = self.channel.recv(
+            TREES_TAG, [BLOCK_BYTES * lpn.SLAB_TREES * lpn.TREE_BLOCKS], round=False
+        )
+        told = backend.asarray(np.frombuffer(received, np.uint64)).reshape(lpn.TREE_BLOCKS, *keys.shape[1:])
+        sums, choices = told[: lpn.TREE_LOG] ^ keys, low_bits(keys)
+        level = trees.regrow(
+            backend, choices[:_HALF_LEVELS], sums[:_HALF_LEVELS], self._first_tree, half=True
+        )
+        out, (lower, upper) = self._encode(level)
+        last = choices[_HALF_LEVELS:]
+        leaf_key = self._leaf_key(keys[_HALF_LEVELS], NOTHING)
+        all_sums = trees.leaf_sums(backend, last, sums[_HALF_LEVELS:], told[lpn.TREE_LOG :], leaf_key)
+        fixes = trees.leaf_fixes(last, lower[0] ^ upper[0], all_sums)
+        backend.lpn_complete(out, fixes, level.targets)
+        in_upper = (ZERO - (level.targets >> np.uint64(_HALF_LEVELS - 1)))[:, None]
+        return out, backend.xp.stack([lower[1] ^ fixes & ~in_upper, upper[1] ^ fixes & in_upper])
 
     def _check(self, totals: Array) -> None:
-        (received,) = self.channel.recv(CHECK_TAG, [2 * _QUARTERS * BLOCK_BYTES], round=False)
+        (received,) = self.channel.recv(CHECK_TAG, [2 * _PARTS * BLOCK_BYTES], round=False)
         own = self._check_hashes(totals, NOTHING)
         told = [bytes(received[at : at + BLOCK_BYTES]) for at in range(0, len(received), BLOCK_BYTES)]
         choices = [int(word) & 1 for word in self.backend.to_host(totals)[:, 0]]
-        named = [told[_QUARTERS * choice + quarter] for quarter, choice in enumerate(choices)]
+        named = [told[_PARTS * choice + part] for part, choice in enumerate(choices)]
         if not hmac.compare_digest(b"".join(own), b"".join(named)):
             raise CorrelationError(
                 f"the oblivious transfers with {self.channel.peer} do not match. Run the same version on both "

@@ -13,8 +13,8 @@ import numpy as np
 
 from gpu_ss.backend import get_backend
 from gpu_ss.provider.ot import silent
-from gpu_ss.provider.ot.convert import and_triples
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from gpu_ss.provider.ot.triples import and_triples
 from net import connect, load_keys, load_public, report_ready
 from tests.net.helpers import QUICK
 
@@ -25,7 +25,7 @@ def main(address: str, keys: Path, count: int, bad: bool) -> None:
     backend = get_backend("auto")
     with channel:
         if bad:
-            silent.SilentSender._check_hashes = lambda self, totals, offset: [bytes(16)] * 4  # type: ignore[method-assign]
+            silent.SilentSender._check_hashes = lambda self, totals, offset: [bytes(16)] * 8  # type: ignore[method-assign]
         receiver, sender = SilentReceiver(backend, channel), SilentSender(backend, channel)
         t = receiver.take(count).use()
         triples = and_triples(0, sender, receiver, count)

@@ -9,6 +9,7 @@ import pytest
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.provider.ot import convert
+from gpu_ss.provider.ot.triples import and_triples
 from net import Channel, ProtocolError
 from tests.support.backends import EVERY_BACKEND, open_backend
 from tests.support.ot import CPU, DealtReceiver, DealtSender, both
@@ -113,7 +114,7 @@ def test_and_triples(names: tuple[str, str]) -> None:
         ends = (DealtSender, DealtReceiver)
         sender = ends[0](backends[rank], channel, 5 + rank)
         receiver = ends[1](backends[rank], channel, 6 - rank)
-        triples = convert.and_triples(rank, sender, receiver, n)
+        triples = and_triples(rank, sender, receiver, n)
         assert channel.traffic.report().sent.messages == 0
         return tuple(bits_of(backends[rank].to_host(p), n) for p in (triples.a, triples.b, triples.c))
 

@@ -14,9 +14,9 @@ import pytest
 
 from gpu_ss.provider.ot import convert, extension, silent
 from gpu_ss.provider.ot import parameters as lpn
-from gpu_ss.provider.ot.convert import AndTriples
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from gpu_ss.provider.ot.triples import AndTriples
 from gpu_ss.ring import WORD, Ring
 from net import Channel
 from tests.support.backends import open_backend
@@ -142,7 +142,7 @@ def test_a_triple_of_zeros_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_silent_transfers_send_nothing_but_coins() -> None:
     """From the extension's corrections to the tree sums and checks, with sizes that depend on nothing.
 
-    The lowest bits of delta and of the leaves are public, so that of a tree's last sum is always 0.
+    The lowest bits of delta and of the leaves are public, so those of the leaves' sums are always 0.
     """
     backend, n = open_backend(CPU), 4 * lpn.SLAB_ROWS - lpn.RESERVE
     sent, received = both(
@@ -151,11 +151,15 @@ def test_silent_transfers_send_nothing_but_coins() -> None:
     )
     sizes, slabs = dict(sent[0]), 4
     assert [tag for tag, _ in sent[0]].count(silent.TREES_TAG) == slabs
-    assert sizes[silent.TREES_TAG] == [16 * lpn.SLAB_OTS]
+    assert sizes[silent.TREES_TAG] == [16 * lpn.SLAB_TREES * lpn.TREE_BLOCKS]
     assert silent.TREES_TAG not in dict(received[0]), "the receiver answers nothing"
-    sums = sent[1][silent.TREES_TAG].reshape(slabs, lpn.TREE_LOG, lpn.SLAB_TREES, 2)
-    assert not (sums[:, -1, :, 0] & np.uint64(1)).any()
-    assert worst_bias(np.ascontiguousarray(sums[:, :-1]).reshape(-1)) < LIMIT
-    assert worst_bias(np.ascontiguousarray(sums[:, -1, :, 1]).reshape(-1)) < LIMIT
+    sums = sent[1][silent.TREES_TAG].reshape(slabs, lpn.TREE_BLOCKS, lpn.SLAB_TREES, 2)
+    pairs = slice(
+        lpn.TREE_LOG - 2, lpn.TREE_LOG
+    )  # sums of leaves under OTs' blocks, whose lowest bits are 0 too
+    assert not (sums[:, pairs, :, 0] & np.uint64(1)).any()
+    assert worst_bias(np.ascontiguousarray(sums[:, : pairs.start]).reshape(-1)) < LIMIT
+    assert worst_bias(np.ascontiguousarray(sums[:, pairs, :, 1]).reshape(-1)) < LIMIT
+    assert worst_bias(np.ascontiguousarray(sums[:, pairs.stop :]).reshape(-1)) < LIMIT
     assert worst_bias(sent[1][silent.CHECK_TAG]) < LIMIT
     assert worst_bias(received[1][extension.TAG]) < LIMIT

@@ -81,5 +81,5 @@ def test_estimates() -> None:
 def test_an_iteration_feeds_the_next() -> None:
     assert lpn.RESERVE == lpn.SECRET + lpn.TREE_LOG * lpn.NOISE
     assert lpn.RESERVE < lpn.SAMPLES
-    sent = lpn.NOISE * lpn.TREE_LOG * 128 + lpn.SLABS * 8 * (128 + 200)
-    assert sent / lpn.OUTPUTS < 0.43
+    sent = lpn.NOISE * lpn.TREE_BLOCKS * 128 + lpn.SLABS * 8 * (256 + 200)
+    assert sent / lpn.OUTPUTS < 0.5

@@ -46,10 +46,10 @@ def test_two_iterations() -> None:
     assert len(np.unique(q[0][1], axis=0)) == len(q[0][1])
     kept = -(-lpn.RESERVE // lpn.SLAB_ROWS)  # slabs of an iteration before there is something for use
     slabs = lpn.SLABS + kept + (kept * lpn.SLAB_ROWS - lpn.RESERVE < lpn.SLAB_ROWS)
-    assert sent.by_tag[silent.TREES_TAG][0].payload == slabs * 16 * lpn.SLAB_OTS
-    assert sent.by_tag[silent.CHECK_TAG][0].payload == slabs * 128
+    assert sent.by_tag[silent.TREES_TAG][0].payload == slabs * 16 * lpn.SLAB_TREES * lpn.TREE_BLOCKS
+    assert sent.by_tag[silent.CHECK_TAG][0].payload == slabs * 256
     assert received.sent.payload < 0.54e6
-    assert 8 * sent.sent.bytes / (lpn.OUTPUTS + slabs % lpn.SLABS * lpn.SLAB_ROWS - lpn.RESERVE) < 0.44
+    assert 8 * sent.sent.bytes / (lpn.OUTPUTS + slabs % lpn.SLABS * lpn.SLAB_ROWS - lpn.RESERVE) < 0.51
 
 
 @pytest.mark.parametrize("names", [("reference", "cuda-fake"), ("cuda-fake", CPU)])
@@ -71,21 +71,35 @@ def test_mixed_backends(names: tuple[str, str]) -> None:
 
 def test_noise_is_one_place_in_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the code, the outputs' choice bits are the noise: one 1 in each tree, at its own place."""
-    monkeypatch.setattr(silent._Silent, "_encode", lambda self, leaves, fixes, targets: self.backend.lpn_encode(
-        self.backend.zeros((2, 2)), leaves, fixes, targets, bytes(32), 0))  # fmt: skip
+    encode = silent._Silent._encode
+
+    def without_code(self: Any, level: Any) -> Any:
+        self._table = self.backend.zeros((2, 2))
+        return encode(self, level)
+
+    monkeypatch.setattr(silent._Silent, "_encode", without_code)
+    monkeypatch.setattr(silent._Silent, "_check", lambda self, totals: None)
     outs: dict[str, Any] = {}
-    monkeypatch.setattr(silent._Silent, "_check", lambda self, total: None)
-    original = silent._Silent._sum
-    monkeypatch.setattr(
-        silent._Silent, "_sum", lambda self, out: original(self, outs.setdefault(type(self).__name__, out))
-    )
+    for kind in (SilentSender, SilentReceiver):
+
+        def grow(self: Any, ots: Any, original: Any = kind._grow) -> Any:
+            out, sums = original(self, ots)
+            return outs.setdefault(type(self).__name__, out), sums
+
+        monkeypatch.setattr(kind, "_grow", grow)
     both(lambda c: SilentSender(backend(), c).take(1), lambda c: SilentReceiver(backend(), c).take(1))
-    noise = low_bits(outs["SilentReceiver"]).reshape(-1, lpn.SLAB_TREES)
-    assert (noise.sum(axis=0) == 1).all()
-    places = noise.argmax(axis=0)
+    noise, differ = (
+        x.reshape(-1, 4, lpn.SLAB_TREES).transpose(2, 0, 1).reshape(lpn.SLAB_TREES, -1)  # by tree
+        for x in (
+            low_bits(outs["SilentReceiver"]),
+            (outs["SilentReceiver"] != outs["SilentSender"]).any(axis=1),
+        )
+    )
+    assert (noise.sum(axis=1) == 1).all()
+    places = noise.argmax(axis=1)
     assert len(np.unique(places)) > lpn.SLAB_TREES * 0.9
+    assert set(places % 4) == set(range(4))
     assert abs(places.mean() / (1 << lpn.TREE_LOG) - 0.5) < 5 * 0.29 / lpn.SLAB_TREES**0.5
-    differ = (outs["SilentReceiver"] != outs["SilentSender"]).any(axis=1).reshape(-1, lpn.SLAB_TREES)
     assert np.array_equal(differ, noise == 1)
 
 
@@ -111,14 +125,14 @@ def test_nothing_secret_in_repr() -> None:
 class Tampering(SilentSender):
     """Changes one word of one message."""
 
-    where = 0
+    where: Any = 0
 
     def _grow(self, ots: Any) -> Any:
         channel, send = self.channel, self.channel.send
 
         def changed(tag: str, frames: Any, **kwargs: Any) -> None:
             words = frames[0].copy()
-            words.reshape(-1)[self.where] ^= np.uint64(1 << 40)
+            words[self.where] ^= np.uint64(1 << 40)
             send(tag, [words], **kwargs)
 
         channel.send = changed  # type: ignore[method-assign]
@@ -128,12 +142,12 @@ class Tampering(SilentSender):
             channel.send = send  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("row", [0, 1, lpn.TREE_LOG - 2, lpn.TREE_LOG - 1])
+@pytest.mark.parametrize("row", [0, 1, *range(lpn.TREE_LOG - 3, lpn.TREE_BLOCKS - 1)])
 def test_a_changed_message_is_noticed(row: int) -> None:
-    """Whatever the receiver's bit: it uses every block that is sent."""
+    """Whatever the receiver's bit: it uses every block that is sent, but one of the last two."""
 
     class Changed(Tampering):
-        where = row * lpn.SLAB_TREES * 2
+        where = np.s_[row : row + 2 if row == lpn.TREE_LOG else row + 1, 0, 0]
 
     def receive(channel: Channel) -> None:
         source = SilentReceiver(backend(), channel)

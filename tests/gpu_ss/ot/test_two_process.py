@@ -12,8 +12,8 @@ import pytest
 
 from gpu_ss.backend import get_backend
 from gpu_ss.errors import CorrelationError
-from gpu_ss.provider.ot.convert import and_triples
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
+from gpu_ss.provider.ot.triples import and_triples
 from net import Channel, Listener, Program, generate, launch
 from tests.net.helpers import LIMIT_S, QUICK
 from tests.support.ot import is_correlated
