@@ -218,12 +218,14 @@ class Client:
             self._progress("online", rounds, plan.rounds)
 
         party.watch = watch
-        with clock.phase(channel, "online"):
-            try:
+        try:
+            with clock.phase(channel, "online"):
                 outputs = infer(party, self._model, request, tokens, self.card.terms.privacy)
-            except WidthsExceeded:
-                hear(channel, "timing", Timing)  # the server knows nothing of it: the session goes on
-                raise
+        except WidthsExceeded:
+            hear(channel, "timing", Timing)  # the server knows nothing of it: the session goes on
+            raise
+        finally:
+            party.watch = None  # it knows this client: what a session holds is to go when the session does
         other = hear(channel, "timing", Timing)
         spent = channel.traffic.report() - before
         report = RunReport(
@@ -244,9 +246,14 @@ class Client:
 
     def close(self) -> None:
         """End the session."""
+        self._abandon()
+        self._stack.close()
+
+    def _abandon(self) -> None:
+        """Nothing more is made ahead."""
         if self._background is not None:
             self._background.abandon()
-        self._stack.close()
+            self._background = None
 
     def __enter__(self) -> Self:
         return self
@@ -254,8 +261,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._background is not None:
-            self._background.abandon()
+        self._abandon()
         self._stack.__exit__(kind, error, trace)
 
 

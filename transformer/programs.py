@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import traceback
@@ -95,6 +96,8 @@ def _accept_for_ever(listener: Listener, serve: Callable[[Channel], object], vis
                 raise
             expected = isinstance(error, NetError | SharingError | ModelError)
             _log(f"{channel.peer}: session failed: {error if expected else _where(error)}")
+        del channel
+        gc.collect()  # a failure's traceback may hold what the session knew in a cycle: keys, masks, memory
         done += 1
 
 

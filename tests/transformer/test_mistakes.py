@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import subprocess
 import sys
 import traceback
+import weakref
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from net import KeyFileError, generate
+from net import Channel, KeyFileError, ProtocolError, generate, memory_pair
 from tests.support.models import make_model
 from transformer import hf
 from transformer.architecture import Architecture
@@ -21,7 +23,7 @@ from transformer.cli import app
 from transformer.client import check_texts
 from transformer.errors import InputError, MalformedModel
 from transformer.model import ModelCard, PrivateModel
-from transformer.programs import _where
+from transformer.programs import _accept_for_ever, _where
 from transformer.settings import SettingsError, load_settings
 
 
@@ -163,3 +165,40 @@ def test_ctrl_c_while_libraries_are_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_server_outlives_every_error_and_keeps_nothing_of_a_session(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Expected or not: the next visit is served, and what the failed one held is gone."""
+
+    class Held:
+        """A session's keys."""
+
+    held: list[weakref.ref[Held]] = []
+
+    def serve(channel: Channel) -> None:
+        assert not [found for found in held if found() is not None]
+        keys = Held()
+        held.append(weakref.ref(keys))
+        errors: list[Exception] = [ProtocolError("garbage"), ZeroDivisionError("secret"), MemoryError()]
+        if len(held) > len(errors):
+            raise SystemExit
+        error = errors[len(held) - 1]
+        keys.cycle = error  # type: ignore[attr-defined]
+        raise error
+
+    class Visits:
+        def accept(self) -> Channel:
+            return memory_pair("server", f"client{len(held)}")[0]
+
+    gc.disable()
+    try:
+        with pytest.raises(SystemExit):
+            _accept_for_ever(Visits(), serve, None)  # type: ignore[arg-type]
+    finally:
+        gc.enable()
+    shown = capsys.readouterr().err
+    assert "client0: session failed: garbage" in shown
+    assert "client1: session failed: ZeroDivisionError at programs.py:" in shown
+    assert "secret" not in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def test_several_queries_in_one_session(pair: Parties, model: Path) -> None:
     tokenizer = load_tokenizer(model)
     with Client(pair.open_server, None, "cpu") as client:
         answers = [client.ask(tokenize([text], tokenizer, client.card)) for text in (TEXTS[0], TEXTS[0])]
+    secrets = weakref.ref(client._party.provider)
+    del client
+    assert secrets() is None, (
+        "keys, masks and memory go with the session, not when Python next looks for cycles"
+    )
     assert np.abs(answers[0].outputs["embedding"] - answers[1].outputs["embedding"]).max() < 5e-3
     for answer in answers:
         assert answer.report.rounds == answer.report.plan.rounds
