@@ -14,6 +14,7 @@ from gpu_ss.backend.reference_steps import plane_bits
 from gpu_ss.errors import CorrelationError
 from gpu_ss.field import FIELD53
 from gpu_ss.prg import Prg, Stream, derive_key, fresh_key
+from gpu_ss.provider import dealer
 from gpu_ss.provider.correlation import BitMask, Correlation, FieldMask, Mask, Shares, expand_share
 from gpu_ss.provider.dealer import ClientProvider, DealerSession, StreamProvider, chunks, request_key
 from gpu_ss.provider.dealing import DealingEngine, unpack_corrections
@@ -42,6 +43,7 @@ from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors, power_table
 from gpu_ss.provider.specs.transfers import CrossProducts
 from gpu_ss.provider.wire import decode_specs, encode_specs
 from net import memory_pair
+from tests.support.backends import open_backend
 
 BACKEND = ReferenceBackend()
 KEY0, KEY1 = bytes(range(32)), bytes(range(1, 33))
@@ -346,7 +348,7 @@ def test_chunks_keep_the_words() -> None:
     assert np.array_equal(np.concatenate(made), np.concatenate(parts))
 
 
-def serve(specs: list[Correlation], use: Any) -> Any:
+def serve(specs: list[Correlation], use: Any, backend: Any = BACKEND) -> Any:
     """Run a dealer session against `use(StreamProvider)`; errors of either side are raised."""
     left, right = memory_pair("dealer", "server", timeout_s=20)
     failures: list[BaseException] = []
@@ -362,7 +364,7 @@ def serve(specs: list[Correlation], use: Any) -> Any:
     thread.start()
     try:
         with right:
-            return use(StreamProvider(BACKEND, KEY1, right, limit_bytes=1000))
+            return use(StreamProvider(backend, KEY1, right, limit_bytes=1000))
     finally:
         thread.join()
         if failures:
@@ -387,6 +389,28 @@ def test_the_stream_gives_what_the_engine_deals(planned: bool) -> None:
             provider.take(Mask((4,), 64))
 
     serve(specs, use)
+
+
+@pytest.mark.parametrize("room", [0, 1000, 1 << 30])
+def test_corrections_wait_on_the_gpu_as_far_as_there_is_room(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces that end within correlations, some of them on the host."""
+    monkeypatch.setattr(dealer, "CHUNK_BYTES", 8 * 37)
+    backend: Any = open_backend("cuda-fake")
+    monkeypatch.setattr(backend, "spare_bytes", lambda: room)
+    specs = [*MASKS, Product(0, 1, N, 50), Powers(0, N, 4, 64), BitValues(6, 4, N, 33)]
+    _, expected, _ = deal_all(specs)
+
+    def use(provider: StreamProvider) -> None:
+        provider.prepare(specs)
+        uploaded = [not isinstance(chunk, np.ndarray) for chunk in provider._chunks]
+        assert sum(uploaded) == min(len(uploaded), room // (8 * 37))
+        for spec, arrays in zip(specs, expected, strict=True):
+            for got, wanted in zip(provider.take(spec).arrays, arrays, strict=True):
+                assert got is None or np.array_equal(backend.to_host(got), wanted)
+
+    serve(specs, use, backend)
 
 
 def test_a_dealer_does_not_repeat_numbers() -> None:
