@@ -87,11 +87,11 @@ def model_rows(
                 yield bench.measure(job, repeats)
 
 
-def prepare_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
-    """The row of preparing queries to a whole model."""
+def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) -> Iterator[Row]:
+    """The row of preparing queries to a whole model, so many of them together."""
     from bench.prepare import PrepareJob
 
     with model_folder(sizes) as folder:
-        job = PrepareJob(str(folder), sizes.seq, sizes.batch, setting.profile)
+        job = PrepareJob(str(folder), sizes.seq, sizes.batch, setting.profile, together).without_weights()
         with running(setting) as bench:
             yield bench.measure(job, repeats)

@@ -186,6 +186,10 @@ class CudaBackend(KernelBackend):
             limit = int(pool.get_limit())
         return (min(free, limit) if limit else free) // 4
 
+    def give_back(self) -> None:
+        with self.current():
+            self.xp.get_default_memory_pool().free_all_blocks()
+
     def synchronize(self) -> None:
         with self.current():
             self.xp.cuda.get_current_stream().synchronize()
