@@ -31,9 +31,15 @@ class PrepareJob(ModelJob):
     ahead = True
 
     def __init__(
-        self, folder: str, seq: int, batch: int, profile: ProfileName = "precise", together: int = 1
+        self,
+        folder: str,
+        seq: int,
+        batch: int,
+        profile: ProfileName = "precise",
+        together: int = 1,
+        chunks: int = 1,
     ) -> None:
-        super().__init__(folder, seq, batch, profile)
+        super().__init__(folder, seq, batch, profile, chunks)
         self._together = together
         self._sets: Iterator[int] = iter(())
 

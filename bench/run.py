@@ -98,6 +98,6 @@ def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) ->
     from bench.prepare import PrepareJob
 
     with model_folder(sizes) as folder:
-        job = PrepareJob(str(folder), sizes.seq, sizes.batch, setting.profile, together)
+        job = PrepareJob(str(folder), sizes.seq, sizes.batch, setting.profile, together).without_weights()
         with running(setting) as bench:
-            yield bench.measure(job.without_weights(), repeats)
+            yield bench.measure(job, repeats)

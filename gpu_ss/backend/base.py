@@ -10,6 +10,7 @@ Every operation is exact, and gives the same words on every backend: `reference`
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -68,6 +69,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
     @abstractmethod
     def zeros(self, shape: int | tuple[int, ...]) -> Array:
         """Zero words of that shape."""
+
+    def spare_bytes(self) -> int:
+        """How much may be brought here ahead of its use; on the CPU, where nothing is brought, all there is."""
+        return sys.maxsize
 
     def table(self, numbers: tuple[int, ...]) -> Array:
         """Some public integers modulo 2^64 as an array [n], kept: not to be changed."""

@@ -178,6 +178,14 @@ class CudaBackend(KernelBackend):
             "batch or shorter texts, or another --device"
         )
 
+    def spare_bytes(self) -> int:
+        # A quarter: another party may be on this device, and what is computed needs room.
+        with self.current():
+            pool = self.xp.get_default_memory_pool()
+            free = int(self.xp.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
+            limit = int(pool.get_limit())
+        return (min(free, limit) if limit else free) // 4
+
     def give_back(self) -> None:
         with self.current():
             self.xp.get_default_memory_pool().free_all_blocks()

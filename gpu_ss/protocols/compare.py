@@ -18,8 +18,6 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
-import numpy as np
-
 from gpu_ss.backend.reference_circuits import node_inputs, node_subsets
 from gpu_ss.cost import Cost, opening
 from gpu_ss.economy import DEALT, Economy
@@ -180,7 +178,8 @@ def effective(x: Opened, bits: int, shift: int = 0) -> OpenedNumber:
     The value so read is floor(x / 2^shift) + {0, 1}, exact when shift is 0. `bits` may be less than the ring
     has when |x| is known to be small: the sign of |x| < 2^k needs k + 1 bits.
     """
-    words = (x.ring.reduce(x.words) >> Ring(64).constant(shift)).reshape(-1)
+    words = x.ring.reduce(x.words).reshape(-1)
+    words = words >> Ring(64).constant(shift) if shift else words
     return OpenedNumber(words, MaskView(x.mask.number, x.size, x.ring.bits, bits, shift))
 
 
@@ -196,8 +195,9 @@ def at_least(
     public = party.backend.difference_planes(number.words, thresholds, view.bits)
     shape = shape or shape_for(view.bits, len(thresholds), economy=party.economy)
     borrow, top_of_mask = yield from _borrows(party, view, public, shape)
-    top = (public[-1] ^ ~np.uint64(0)) & party.lead  # NOT the sign, the public part
-    bits = (borrow ^ top).reshape(len(thresholds), words_of(view.n)) ^ top_of_mask
+    if party.rank == 0:  # NOT the sign, the public part
+        borrow = borrow ^ ~public[-1]
+    bits = borrow.reshape(len(thresholds), words_of(view.n)) ^ top_of_mask
     return BShare(bits, (view.n,))
 
 

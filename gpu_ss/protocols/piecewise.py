@@ -180,7 +180,8 @@ class _OpenWindow:
         return Variable(view, self.spec.degree(index), lift, own)
 
     def value(self, index: int) -> Array:
-        return self.words >> np.uint64(self.spec.coarser[index])
+        coarser = self.spec.coarser[index]
+        return self.words >> np.uint64(coarser) if coarser else self.words
 
 
 def _open_windows(party: Party, x: AShare, table: PiecewiseTable) -> Steps[list[_OpenWindow]]:
@@ -191,7 +192,7 @@ def _open_windows(party: Party, x: AShare, table: PiecewiseTable) -> Steps[list[
         mask = party.provider.take(Mask(x.shape, ring.bits))
         share = x.data if w.shift == 0 else x.ring.reduce(x.data) >> np.uint64(w.shift)
         masks.append(mask)
-        items.append(Item(share + mask.only, x.shape, ring.bits))
+        items.append(Item(share, x.shape, ring.bits, mask=mask.only))
     opened = yield Round(table.name, tuple(items))
     return [
         _OpenWindow(w, words, mask, x.ring.bits - w.shift)

@@ -94,7 +94,8 @@ class StreamProvider(Provider):
     """Rank 1: random parts from its key, corrections from the dealer's stream.
 
     What was asked for with `prepare` is fetched there up to `limit_bytes`; the rest arrives while it is used.
-    What was not asked for is fetched one by one.
+    What was not asked for is fetched one by one. What is fetched ahead waits where it will be used: on a GPU, as
+    far as there is room.
     """
 
     def __init__(self, backend: Backend, key: bytes, dealer: Channel, limit_bytes: int = 1 << 31) -> None:
@@ -106,7 +107,8 @@ class StreamProvider(Provider):
         self._limit = limit_bytes
         self._asked: deque[Correlation] = deque()
         self._next_asked = 0
-        self._chunks: deque[Words] = deque()
+        self._chunks: deque[Words | Array] = deque()
+        self._room = 0  # bytes that may still be brought to the backend ahead of their use
         self._held = 0  # words in the chunks
         self._expected = 0  # words asked for that have not arrived
 
@@ -121,6 +123,7 @@ class StreamProvider(Provider):
         self._shares.ahead(self._next_asked, specs)
         self._ask(specs)
         total = 8 * (self._held + self._expected)
+        self._room = self._backend.spare_bytes()
         while self._expected and 8 * self._held < self._limit:
             self._receive()
             if progress is not None:
@@ -136,6 +139,9 @@ class StreamProvider(Provider):
         size = 8 * min(self._expected, CHUNK_BYTES // 8)
         (frame,) = self._dealer.recv("dealer/data", [size], round=False)
         words = np.frombuffer(frame, np.uint64)
+        if words.nbytes <= self._room:
+            self._room -= words.nbytes
+            words = self._backend.asarray(words)
         self._chunks.append(words)
         self._held += words.size
         self._expected -= words.size
@@ -148,27 +154,25 @@ class StreamProvider(Provider):
         arrays = self._shares.take(number, spec)
         for index, out in enumerate(spec.outputs()):
             if not out.random:
-                packed = self._backend.asarray(self._take_words(out.correction_words))
+                packed = self._take_words(out.correction_words)
                 words = packed if out.bits == WORD else self._backend.unpack(packed, out.bits, out.size)
                 arrays[index] = words.reshape(out.shape)
         return arrays
 
-    def _take_words(self, count: int) -> Words:
+    def _take_words(self, count: int) -> Array:
         """The next words of the stream, without a copy when they lie in one chunk."""
         while self._held < count:
             self._receive()
         self._held -= count
-        if self._chunks and self._chunks[0].size > count:
-            words, self._chunks[0] = self._chunks[0][:count], self._chunks[0][count:]
-            return words
-        parts = []
+        parts = [self._backend.zeros(0)] if not count else []
         while count:
             chunk = self._chunks.popleft()
-            parts.append(chunk[:count])
-            if chunk.size > count:
-                self._chunks.appendleft(chunk[count:])
-            count -= parts[-1].size
-        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint64), *parts])
+            part, rest = chunk[:count], chunk[count:]
+            parts.append(self._backend.asarray(part) if isinstance(part, np.ndarray) else part)
+            if rest.size:
+                self._chunks.appendleft(rest)
+            count -= int(part.size)
+        return parts[0] if len(parts) == 1 else self._backend.xp.concatenate(parts)
 
 
 class DealerSession:

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 
 from gpu_ss.errors import CorrelationError
+from gpu_ss.field import FIELD53
 from gpu_ss.prg import Prg, Stream, derive_key, fresh_key
-from gpu_ss.provider.correlation import Correlation, Mask
+from gpu_ss.provider import dealer
+from gpu_ss.provider.correlation import Correlation, FieldMask, Mask, Shares, expand_share
 from gpu_ss.provider.dealer import ClientProvider, DealerSession, StreamProvider, chunks, request_key
 from gpu_ss.provider.dealing import DealingEngine
-from gpu_ss.provider.specs.arithmetic import MatmulProduct, Product
+from gpu_ss.provider.specs.arithmetic import MatmulProduct, Powers, Product
 from gpu_ss.provider.specs.bits import ROWS, BitProducts, BitValues, MaskView
 from gpu_ss.provider.wire import decode_specs, encode_specs
 from net import memory_pair
 from tests.gpu_ss.test_provider import BACKEND, DERIVED, KEY0, KEY1, MASKS, N, deal_all
+from tests.support.backends import open_backend
 
 
 def test_streams_do_not_overlap() -> None:
@@ -30,6 +33,32 @@ def test_streams_do_not_overlap() -> None:
     assert "hidden" in repr(first)
     prg = Prg(BACKEND)
     assert not np.array_equal(prg.words((50,)), prg.words((50,)))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_is_expanded_ahead_is_the_same(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is used once, for the correlation that was planned; large ones are left for later."""
+    large = Mask((Shares.SMALL_WORDS + 1,), 64)
+    specs = [*MASKS, *DERIVED, large, FieldMask((5,), FIELD53.prime)]
+    shares, launches = Shares(rank, BACKEND, KEY0), []
+    monkeypatch.setattr(
+        BACKEND, "keystreams", lambda *a: launches.append(a) or type(BACKEND).keystreams(BACKEND, *a)
+    )
+    shares.ahead(5, specs)
+    ((_, nonces, groups),) = launches
+    assert sum(groups) * 128 < Shares.SMALL_WORDS and max(nonces) < 5 + len(MASKS) + len(DERIVED)
+    assert "hidden" in repr(shares) and f"ready={len(nonces)}" in repr(shares)
+    for again in range(2):
+        for number, spec in enumerate(specs, 5):
+            found, expected = shares.take(number, spec), expand_share(rank, spec, number, BACKEND, KEY0)
+            assert [x is None for x in found] == [x is None for x in expected], again
+            assert all(np.array_equal(x, y) for x, y in zip(found, expected, strict=True) if x is not None)
+        assert "ready=0" in repr(shares)
+    shares.ahead(0, [Mask((3,), 8)])
+    assert shares.take(0, Mask((2, 2), 8))[0].shape == (2, 2), "another one than planned"
+    monkeypatch.setattr(Shares, "MOST_WORDS", 300)
+    shares.ahead(0, [Mask((3,), 8)] * 9)
+    assert "ready=2" in repr(shares), "no more than so much memory"
 
 
 def test_all_specs_travel() -> None:
@@ -109,7 +138,7 @@ def test_chunks_keep_the_words() -> None:
     assert np.array_equal(np.concatenate(made), np.concatenate(parts))
 
 
-def serve(specs: list[Correlation], use: Any) -> Any:
+def serve(specs: list[Correlation], use: Any, backend: Any = BACKEND) -> Any:
     """Run a dealer session against `use(StreamProvider)`; errors of either side are raised."""
     left, right = memory_pair("dealer", "server", timeout_s=20)
     failures: list[BaseException] = []
@@ -125,7 +154,7 @@ def serve(specs: list[Correlation], use: Any) -> Any:
     thread.start()
     try:
         with right:
-            return use(StreamProvider(BACKEND, KEY1, right, limit_bytes=1000))
+            return use(StreamProvider(backend, KEY1, right, limit_bytes=1000))
     finally:
         thread.join()
         if failures:
@@ -150,6 +179,28 @@ def test_the_stream_gives_what_the_engine_deals(planned: bool) -> None:
             provider.take(Mask((4,), 64))
 
     serve(specs, use)
+
+
+@pytest.mark.parametrize("room", [0, 1000, 1 << 30])
+def test_corrections_wait_on_the_gpu_as_far_as_there_is_room(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces that end within correlations, some of them on the host."""
+    monkeypatch.setattr(dealer, "CHUNK_BYTES", 8 * 37)
+    backend: Any = open_backend("cuda-fake")
+    monkeypatch.setattr(backend, "spare_bytes", lambda: room)
+    specs = [*MASKS, Product(0, 1, N, 50), Powers(0, N, 4, 64), BitValues(6, 4, N, 33)]
+    _, expected, _ = deal_all(specs)
+
+    def use(provider: StreamProvider) -> None:
+        provider.prepare(specs)
+        uploaded = [not isinstance(chunk, np.ndarray) for chunk in provider._chunks]
+        assert sum(uploaded) == min(len(uploaded), room // (8 * 37))
+        for spec, arrays in zip(specs, expected, strict=True):
+            for got, wanted in zip(provider.take(spec).arrays, arrays, strict=True):
+                assert got is None or np.array_equal(backend.to_host(got), wanted)
+
+    serve(specs, use, backend)
 
 
 def test_a_dealer_does_not_repeat_numbers() -> None:

@@ -10,8 +10,7 @@ import pytest
 from gpu_ss.backend.reference import ReferenceBackend
 from gpu_ss.backend.reference_circuits import and_subsets, node_subsets
 from gpu_ss.backend.reference_steps import plane_bits
-from gpu_ss.field import FIELD53
-from gpu_ss.provider.correlation import BitMask, Correlation, FieldMask, Mask, Shares, expand_share
+from gpu_ss.provider.correlation import BitMask, Correlation, Mask, expand_share
 from gpu_ss.provider.dealing import DealingEngine, unpack_corrections
 from gpu_ss.provider.specs.arithmetic import (
     ColumnProduct,
@@ -34,7 +33,6 @@ from gpu_ss.provider.specs.bits import (
     NodeMonomials,
     ViewPowers,
 )
-from gpu_ss.provider.specs.quotients import QuotientProducts
 from gpu_ss.provider.specs.tables import ExpLookup, UnitVectors, power_table
 from gpu_ss.provider.specs.transfers import CrossProducts
 
@@ -77,8 +75,6 @@ DERIVED: list[Correlation] = [
     ExpLookup(MaskView(8, N, 30, 30), 7, 9, 12, 20, 14, 64),
     UnitVectors(N, 5),
     CrossProducts(N, 20, 3),
-    QuotientProducts(2, 3, 10, 7, 25, 5, 30, 60),
-    QuotientProducts(2, 3, 10, 7, 40, 0, 55, 64),
 ]
 
 
@@ -214,21 +210,6 @@ def test_words_times_bits_of_the_other_party(dealt: Any) -> None:
         assert np.array_equal(value(dealt, DERIVED[18], 4 + owner), expected)
 
 
-@pytest.mark.parametrize("index", [19, 20])
-def test_row_products_of_signed_masks(dealt: Any, index: int) -> None:
-    spec = DERIVED[index]
-    assert isinstance(spec, QuotientProducts)
-    a = mask(dealt, 2) & np.uint64(2**spec.source - 1)
-    b = (mask(dealt, 3) & np.uint64(2**spec.b_bits - 1))[:, None]
-    whole, top, top_b = a >> spec.shift, a >> (spec.source - 1), b >> (spec.b_bits - 1)
-    outs = spec.outputs()
-    assert [out.bits for out in outs] == ([60, 40, 30, 10] if index == 19 else [64, 24, 9])
-    for k, (out, words) in enumerate(
-        zip(outs, [whole * b, top * b, whole * top_b, top * top_b], strict=False)
-    ):
-        assert np.array_equal(value(dealt, spec, k), words & np.uint64(2**out.bits - 1))
-
-
 def test_mask_views() -> None:
     specs: list[Correlation] = [Mask((6, 3), 20), Mask((6,), 20)]
     left, right, engine = deal_all(specs)
@@ -263,29 +244,3 @@ def test_corrections_hide_the_values(dealt: Any) -> None:
     same = words[0] ^ words[1]
     ones = np.unpackbits(same.view(np.uint8)).mean()
     assert abs(ones - 0.5) < 0.01
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_what_is_expanded_ahead_is_the_same(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is used once, for the correlation that was planned; large ones are left for later."""
-    large = Mask((Shares.SMALL_WORDS + 1,), 64)
-    specs = [*MASKS, *DERIVED, large, FieldMask((5,), FIELD53.prime)]
-    shares, launches = Shares(rank, BACKEND, KEY0), []
-    monkeypatch.setattr(
-        BACKEND, "keystreams", lambda *a: launches.append(a) or type(BACKEND).keystreams(BACKEND, *a)
-    )
-    shares.ahead(5, specs)
-    ((_, nonces, groups),) = launches
-    assert sum(groups) * 128 < Shares.SMALL_WORDS and max(nonces) < 5 + len(MASKS) + len(DERIVED)
-    assert "hidden" in repr(shares) and f"ready={len(nonces)}" in repr(shares)
-    for again in range(2):
-        for number, spec in enumerate(specs, 5):
-            found, expected = shares.take(number, spec), expand_share(rank, spec, number, BACKEND, KEY0)
-            assert [x is None for x in found] == [x is None for x in expected], again
-            assert all(np.array_equal(x, y) for x, y in zip(found, expected, strict=True) if x is not None)
-        assert "ready=0" in repr(shares)
-    shares.ahead(0, [Mask((3,), 8)])
-    assert shares.take(0, Mask((2, 2), 8))[0].shape == (2, 2), "another one than planned"
-    monkeypatch.setattr(Shares, "MOST_WORDS", 300)
-    shares.ahead(0, [Mask((3,), 8)] * 9)
-    assert "ready=2" in repr(shares), "no more than so much memory"

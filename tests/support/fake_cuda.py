@@ -253,6 +253,9 @@ class MemoryPool:
     def total_bytes(self) -> int:
         return self._used
 
+    def free_bytes(self) -> int:
+        return 0
+
     def free_all_blocks(self) -> None:
         pass
 
@@ -287,6 +290,7 @@ cuda = types.SimpleNamespace(
         getDeviceCount=lambda: DEVICES,
         getDevice=lambda: current.device,
         getDeviceProperties=lambda device: {"name": b"fake device"},
+        memGetInfo=lambda: (1 << 32, 1 << 33),
         runtimeGetVersion=lambda: 13000,
     ),
 )

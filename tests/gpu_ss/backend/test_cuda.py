@@ -133,6 +133,15 @@ def test_small_arrays_go_to_the_device_together(monkeypatch: pytest.MonkeyPatch)
     assert backend.asarrays([]) == []
 
 
+def test_room_for_what_comes_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of what is free, or of what the process may take."""
+    with fake_cupy.installed():
+        backend = CudaBackend()
+        assert backend.spare_bytes() == fake_cuda.cuda.runtime.memGetInfo()[0] // 4
+        monkeypatch.setattr(fake_cuda.pool, "_limit", 1 << 20)
+        assert backend.spare_bytes() == 1 << 18
+
+
 def test_driver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> int:
         raise RuntimeError("cudaErrorInsufficientDriver")
