@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -46,7 +46,7 @@ from transformer.terms import ProfileName, TrustMode
 class Answer:
     """Outputs of a query by name, and what it cost."""
 
-    outputs: dict[str, NDArray[np.float64]]
+    outputs: dict[str, NDArray[np.float64]] = field(repr=False)
     report: RunReport
 
 
@@ -262,8 +262,11 @@ def check_texts(texts: Sequence[str | tuple[str, str]]) -> None:
     if not texts:
         raise InputError("there is no text; give at least one")
     for number, text in enumerate(texts, 1):
-        if not "".join(text).strip():
+        joined_text = "".join(text)
+        if not joined_text.strip():
             raise InputError(f"text {number} is empty")
+        if not joined_text.isascii() and any("\ud800" <= c <= "\udfff" for c in joined_text):
+            raise InputError(f"text {number} is no text: it holds bytes that are not UTF-8")
 
 
 class HasArchitecture(Protocol):
@@ -281,7 +284,9 @@ def tokenize(
     The padded length is all the server sees of their lengths. Raises InputError for empty or too long texts.
     """
     check_texts(texts)
-    encoded = tokenizer(list(texts), padding=True, return_tensors="np", return_token_type_ids=True)
+    encoded = tokenizer(
+        list(texts), padding=True, return_tensors="np", return_token_type_ids=True, verbose=False
+    )
     ids, keep = encoded["input_ids"], encoded["attention_mask"]
     types = encoded.get("token_type_ids", np.zeros_like(ids))
     longest = ids.shape[1]
@@ -302,7 +307,7 @@ def load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
         raise MalformedModel(
             f"{path} has no usable tokenizer ({type(error).__name__}): it needs tokenizer.json, or vocab.txt and a "

@@ -17,10 +17,10 @@ from gpu_ss.provider.store import Shelf, Store
 from gpu_ss.simulate import simulate
 from net import NetError
 from tests.gpu_ss.ot.test_protocols import clear
-from tests.gpu_ss.store.test_ahead import Pair, X, pair, plan_of, purpose_of, result, use
+from tests.gpu_ss.store.test_ahead import result
 from tests.support.runs import RUNS_BY_NAME
+from tests.support.stores import Pair, X, plan_of, purpose_of, use
 
-__all__ = ["pair"]
 NAME = "relu"
 PLAN = plan_of(NAME)
 PURPOSE = purpose_of(PLAN)
