@@ -10,6 +10,7 @@ from gpu_ss.backend.oblivious import LEAF_TREES, LEAF_WAYS, LEAST_TREES
 CHILDREN = 2
 TABLE = 1 << 16  # blocks that the code draws from: 1 MiB
 HASHED_WORDS = 2
+HASHED_BITS = 16
 ALL = 2**64 - 1
 
 
@@ -55,7 +56,7 @@ def _lpn_encode(draw: Operands, elements: int) -> Call:
         operands,
         lambda backend, table, nodes, fixes, targets: backend.lpn_encode(
             table, nodes, fixes, targets, 0, key, 0
-        ),
+        )[0],
         LEAF_WAYS * count * LEAF_TREES,
         128,
     )
@@ -71,9 +72,20 @@ def _hash_blocks(draw: Operands, elements: int) -> Call:
     )
 
 
+def _hash_planes(draw: Operands, elements: int) -> Call:
+    return Call(
+        (elements,),
+        [draw.words(elements, 2)],
+        lambda backend, x: backend.hash_planes(x, (1, 2), 0, 1, HASHED_BITS),
+        elements,
+        128,
+    )
+
+
 OBLIVIOUS: dict[str, Maker] = {
     "tree_level": _tree_level,
     "xor_rows": _xor_rows,
     "lpn_encode": _lpn_encode,
     "hash_blocks": _hash_blocks,
+    "hash_planes": _hash_planes,
 }

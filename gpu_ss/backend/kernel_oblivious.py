@@ -17,9 +17,8 @@ _ALL = 0xFFFFFFFFFFFFFFFF
 class ObliviousKernels(Launcher):
     """`Oblivious` by kernels."""
 
-    _sums_at_once = (
-        False  # whether a kernel's items are worked on in so few parts that each can add up its own
-    )
+    #: Whether rows are encoded in so few parts that each can add up its own.
+    _sums_at_once = False
 
     def tree_level(self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool) -> Array:
         count, parents, trees = self._check_level(nodes, fixes, targets, first_tree)
