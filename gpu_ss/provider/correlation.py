@@ -224,7 +224,7 @@ class Shares:
         chosen: list[tuple[int, Correlation, int]] = []
         room = self.MOST_WORDS
         for number, spec in enumerate(specs, first):
-            mine = [out for out in spec.outputs() if self._is_mine(out)]
+            mine = [out for out in spec.outputs() if is_expanded(self._rank, out)]
             groups = sum(-(-out.size // GROUP_WORDS) for out in mine)
             if 0 < groups * GROUP_WORDS <= min(self.SMALL_WORDS, room) and not any(out.prime for out in mine):
                 chosen.append((number, spec, groups))
@@ -240,15 +240,13 @@ class Shares:
         planned, arrays = self._ready.pop(number, (None, []))
         return arrays if planned == spec else expand_share(self._rank, spec, number, self._backend, self._key)
 
-    def _is_mine(self, out: Out) -> bool:
-        return is_expanded(self._rank, out)
-
     def _cut(self, words: Array, spec: Correlation) -> list[Array | None]:
         """A stream's words as the arrays of its correlation."""
         arrays: list[Array | None] = []
         for out in spec.outputs():
-            arrays.append(words[: out.size].reshape(out.shape) if self._is_mine(out) else None)
-            words = words[-(-out.size // GROUP_WORDS) * GROUP_WORDS :] if self._is_mine(out) else words
+            mine = is_expanded(self._rank, out)
+            arrays.append(words[: out.size].reshape(out.shape) if mine else None)
+            words = words[-(-out.size // GROUP_WORDS) * GROUP_WORDS :] if mine else words
         return arrays
 
 
