@@ -204,19 +204,23 @@ def prepare(
     seq: options.Seq = 128,
     batch: options.Batches = "1",
     vocab: options.Vocab = 30522,
-    queries: Annotated[int, typer.Option(min=2, help="How many queries to prepare.")] = 2,
+    queries: Annotated[int, typer.Option(min=2, help="How many queries to prepare to the end.")] = 2,
+    together: Annotated[
+        int, typer.Option(min=1, help="Of how many queries to make at once what they need alike.")
+    ] = 1,
     network: options.Networks = ["none"],  # noqa: B006 - typer copies it
     out: options.Out = None,
 ) -> None:
     """What two parties alone make ahead of queries, and put into stores: time, bytes, and each party's peak memory.
 
     Random weights of BERT-base's size by default; takes minutes for each query. The first query also makes what a
-    session makes once: `first_peak_memory_bytes` beside `peak_memory_bytes` shows whether more queries need more.
+    session makes once, and what the queries prepared together need alike (--together 64: the products with weights
+    of 64 queries); `first_peak_memory_bytes` beside `peak_memory_bytes` shows whether more queries need more.
     """
     one = Sizes(hidden, heads, ffn, layers, seq, vocab=vocab, folder=model)
     for setting in chosen_settings(backend, server_backend, "two-party", network):
         for sizes in by_batch(one, batch):
-            emit(run.prepare_rows(setting, sizes, queries - 1), out)
+            emit(run.prepare_rows(setting, sizes, together, queries - 1), out)
 
 
 @app.command()

@@ -1,58 +1,81 @@
-"""Correlations of whole queries, made ahead and put into a store: the row `prepare`. Memory is the point of it."""
+"""Correlations of whole queries, made ahead and written as a store has them: the row `prepare`, for its memory."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 from typing import Any
 
-from bench.model import CLIENT, ModelJob
+from bench.model import ModelJob
 from bench.rows import Row
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
-from gpu_ss.provider.ahead import make_ahead
-from gpu_ss.provider.reel import Head, Purpose, from_zero, plan_digest, stored_bytes
-from gpu_ss.provider.store import Shelf, Store
-
-CONTEXT = bytes(32)
+from gpu_ss.prg import fresh_key
+from gpu_ss.provider.reel import ReelWriter, Words, from_zero, layout, stored_bytes
+from gpu_ss.ring import Array
+from net.frame import as_bytes
+from transformer.terms import ProfileName
 
 
 class PrepareJob(ModelJob):
-    """One query's correlations for each run, as `fastlmpi prepare` makes them; nothing is computed with them.
+    """The correlations of one query for each run, as `fastlmpi prepare` makes them; nothing is computed with them.
 
-    Each party has a store of its own in a temporary folder, from which the last query's correlations are removed
-    before the next one's are made.
+    The first of every `together` runs makes what so many queries need alike. All write over the same scratch file:
+    what is measured needs the room of one query on the disk, however many are prepared.
     """
 
     bench = "prepare"
     name = "prepare"
     ahead = True
 
-    _shelf: Shelf
+    def __init__(
+        self, folder: str, seq: int, batch: int, profile: ProfileName = "precise", together: int = 1
+    ) -> None:
+        super().__init__(folder, seq, batch, profile)
+        self._together = together
+        self._sets: Iterator[int] = iter(())
+
+    def without_weights(self) -> PrepareJob:
+        """The same at the client, which has none."""
+        self._model = replace(self._model, words={})
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"together": self._together}
 
     def set_up(self, party: Party) -> None:
         super().set_up(party)
-        if party.rank == CLIENT:
-            self._model = replace(self._model, words={})  # a client has none
         plan = super().plan(party.rank)
         self._specs = from_zero(plan.specs, plan.first)
         self._stored = stored_bytes(party.rank, self._specs)
-        self._scratch = TemporaryDirectory(prefix="fastlmpi-bench-store-")
-        folder = Path(self._scratch.name)
-        folder.chmod(0o700)
-        self._shelf = Store(folder, 2 * self._stored).shelf(party.channel.peer)
-        self._heads: list[Head] = []
+        self._scratch = TemporaryFile()  # noqa: SIM115 - until the job ends
 
     def plan(self, rank: int) -> Plan:
         """Nothing is taken."""
         return Plan(rank)
 
     def prepare(self, party: Party, plan: Plan) -> None:
-        self._shelf.discard([head.id for head in self._heads])
-        purpose = Purpose(plan_digest(self._specs), CONTEXT)
-        made = make_ahead(party, self._shelf, purpose, self._specs)
-        self._heads = [made] if made else []
+        if next(self._sets, None) is None:
+            self._sets = self._begin(party)
+            next(self._sets)
+
+    def _begin(self, party: Party) -> Iterator[int]:
+        def put(place: int, words: Words) -> None:
+            os.pwrite(self._scratch.fileno(), as_bytes(words), 8 * place)
+
+        where = layout(party.rank, self._specs)
+        writers = [ReelWriter(party.backend, where, put) for _ in range(self._together)]
+
+        def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
+            writers[k].keep(number, arrays)
+
+        seeds = [fresh_key() for _ in writers]
+        for k in party.provider.record(seeds, self._specs, keep):
+            writers[k].finish()
+            party.backend.give_back()
+            yield k
 
     def run(self, party: Party) -> None:
         return
@@ -61,4 +84,5 @@ class PrepareJob(ModelJob):
         return None
 
     def decorate(self, row: Row) -> Row:
-        return replace(super().decorate(row), extra=row.extra | {"stored_bytes_rank0": self._stored})
+        extra = {"stored_bytes_rank0": self._stored, "together": self._together}
+        return replace(super().decorate(row), extra=row.extra | extra)

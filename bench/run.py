@@ -77,11 +77,14 @@ def model_rows(setting: Setting, sizes: Sequence[Sizes], repeats: int) -> Iterat
         yield from _of_model(ModelJob, setting, one, repeats)
 
 
-def prepare_rows(setting: Setting, sizes: Sizes, repeats: int) -> Iterator[Row]:
-    """The row of preparing queries to a whole model."""
+def prepare_rows(setting: Setting, sizes: Sizes, together: int, repeats: int) -> Iterator[Row]:
+    """The row of preparing queries to a whole model, so many of them together."""
     from bench.prepare import PrepareJob
 
-    yield from _of_model(PrepareJob, setting, sizes, repeats)
+    def make(folder: str, seq: int, batch: int, profile: ProfileName) -> Job:
+        return PrepareJob(folder, seq, batch, profile, together).without_weights()
+
+    yield from _of_model(make, setting, sizes, repeats)
 
 
 def _of_model(

@@ -15,6 +15,7 @@ protocol's docstring says why. Nothing else ever leaves a party.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,12 +46,12 @@ class Item:
     `sender` 0 or 1: only that party sends `data`, and only the other one learns it; the other one passes None.
     """
 
-    data: Array | None
+    data: Array | None = dataclasses.field(repr=False)
     shape: tuple[int, ...]
     bits: int
     xor: bool = False
     sender: int | None = None
-    mask: Array | None = None
+    mask: Array | None = dataclasses.field(default=None, repr=False)
     field: Field | None = None
 
     @property

@@ -35,7 +35,7 @@ _RINGS = (32, 48, 64)
 _ELEMENT_NS = 8_000.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Factor:
     """This party's part of a mask [n]; None where it belongs to the other party alone (`owner`)."""
 
@@ -47,7 +47,7 @@ class Factor:
         return self if self.part is None else Factor(change(self.part), self.owner)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
     """Sums of products of shares a, b [pairs, n] (b None: squares); or, `crossed`, products of a [1, n] of each."""
 

@@ -80,6 +80,15 @@ def signed_integers(weights: NDArray[Any]) -> NDArray[np.int64]:
     return np.ascontiguousarray(weights, "<i8")
 
 
+def narrowest(integers: NDArray[np.int64]) -> NDArray[Any]:
+    """The same numbers in the smallest type that holds all of them."""
+    bound = largest_magnitude(integers)
+    kind = next(
+        kind for kind in (np.int16, np.int32, np.int64) if bound <= np.iinfo(kind).max or kind is np.int64
+    )
+    return np.ascontiguousarray(integers, kind)
+
+
 class Weights:
     """A checked weight matrix [K, C] of signed integers, at the server.
 
@@ -99,7 +108,7 @@ class Weights:
         self.margins: Margins = check_weights(params, integers)
         self.layer = Layer.of(integers, digest_key, diagonals)
         self.largest = largest_magnitude(integers)
-        self.transposed = backend.asarray(np.ascontiguousarray(integers.T, np.float64))
+        self.transposed = backend.asarray(narrowest(integers.T))
 
     def __repr__(self) -> str:
         return f"Weights(inputs={self.layer.inputs}, outputs={self.layer.outputs}, <hidden>)"
@@ -270,7 +279,7 @@ class _Sum:
     def product(self, outputs: slice, add: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
         """sum_k W_kc ciphertext_k, plus `add`, for the outputs c: [primes, outputs, N] both parts."""
         backend, primes = self.ring.backend, self.ring.primes
-        w = backend.xp.ascontiguousarray(self.weights.transposed[outputs, self.inputs])
+        w = backend.xp.ascontiguousarray(self.weights.transposed[outputs, self.inputs], np.float64)
         b, a = (
             backend.residue_matmul(w, self.weights.largest, x, more, primes)
             for x, more in zip(self.parts, add or (None, None), strict=True)

@@ -32,10 +32,10 @@ from gpu_ss.ring import Array
 from he_bridge import packing
 from he_bridge.errors import ParameterError
 from he_bridge.evaluation import Evaluator, Owner, Task, reply_spans, spans
-from he_bridge.linear import Layer, signed_integers
+from he_bridge.linear import Layer, narrowest, signed_integers
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
-from he_bridge.params import ParameterSet, check, largest_magnitude
+from he_bridge.params import ParameterSet, check
 from net import Channel
 
 #: What a byte on the wire costs in nanoseconds when a layout is chosen: 25 Mbit/s, an uplink.
@@ -66,7 +66,7 @@ class PackedWeights:
             )
         _check_diagonals(integers, diagonals)
         self.layer = Layer.of(integers, digest_key, diagonals)
-        self.integers = backend.asarray(_narrowest(integers))
+        self.integers = backend.asarray(narrowest(integers))
         self.params = params
         self._squares = (integers.astype(np.float64) ** 2).sum(axis=0)
         self._margins: dict[tuple[int, float], PackedMargins] = {}
@@ -160,15 +160,6 @@ class PackedServer:
 
             out[start:stop] = self._end.answer(Task(layout, layer.digest, bits), operand, step)[0]
         return out
-
-
-def _narrowest(integers: NDArray[np.int64]) -> NDArray[Any]:
-    """The same numbers in the smallest type that holds all of them."""
-    bound = largest_magnitude(integers)
-    kind = next(
-        kind for kind in (np.int16, np.int32, np.int64) if bound <= np.iinfo(kind).max or kind is np.int64
-    )
-    return np.ascontiguousarray(integers, kind)
 
 
 def _check_diagonals(weights: NDArray[Any], diagonals: int) -> None:

@@ -6,6 +6,8 @@ What is revealed: what the protocols of `products` reveal, that is nothing up to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import ALONE, Economy
@@ -26,6 +28,11 @@ from net import Channel
 
 #: Rings in which products element by element are cheaper by oblivious transfer than by encryption.
 OT_BITS = 48
+#: Products of one mask with its weights, by number; and those of masks that meet the same weights.
+Group = dict[int, WeightProduct]
+Call = list[Group]
+#: Words of a call with weights, of masks and results: 512 MB.
+_CALL_WORDS = 1 << 26
 #: The correlations made here.
 HANDLED: tuple[type[Correlation], ...] = (
     *elementwise.KINDS,
@@ -65,15 +72,15 @@ class ProductMaker(Maker):
 
     def make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         """Progress is shown in microseconds of the expected time, also within long products."""
-        groups, matrices = _by_mask(batch), batch.of((MatmulProduct,))
+        calls, matrices = _calls(batch), batch.of((MatmulProduct,))
         elements = batch.of(elementwise.KINDS)
-        cost = sum((self._weights_ns(group) for group in groups), 0.0)
+        cost = sum((self._weights_ns(call) for call in calls), 0.0)
         cost += sum(self._matrices_ns(spec, batch) for spec in matrices.values())
         cost += sum(field_products.cost_ns(spec) for spec in batch.of(field_products.KINDS).values())
         work = Work(progress, cost + sum(elementwise.cost_ns(spec) for spec in elements.values()))
         yield from self._prepared(batch).items()
-        for group in groups:
-            yield from self._by_weights(group, batch, work.part(self._weights_ns(group))).items()
+        for call in calls:
+            yield from self._by_weights(call, batch, work.part(self._weights_ns(call)))
         for number, spec in matrices.items():
             yield number, [self._matrices(spec, batch, work.part(self._matrices_ns(spec, batch)))]
         for number, words in elementwise.make(self._rank, self._backend, batch, self._products, work).items():
@@ -94,19 +101,28 @@ class ProductMaker(Maker):
                 self._products.ready_matrices(Shape(spec.batch, spec.m, spec.k, spec.n), spec.bits)
         return dict.fromkeys(chosen, ())
 
-    def _by_weights(
-        self, group: dict[int, WeightProduct], batch: Batch, progress: Progress
-    ) -> dict[int, Arrays]:
-        """The products of one mask with all its weights: the mask is encrypted once."""
-        specs = list(group.values())
-        a, weights = batch.part(specs[0].a), tuple(spec.weight for spec in specs)
-        found = self._products.by_weights(a, specs[0].rows, weights, specs[0].bits, progress)
-        return {number: [c] for number, c in zip(group, found, strict=True)}
+    def joins(self, spec: Correlation) -> bool:
+        return isinstance(spec, WeightProduct)
 
-    def _weights_ns(self, group: dict[int, WeightProduct]) -> float:
-        specs = list(group.values())
-        shape = self._products.shape(specs[0].rows, tuple(spec.weight for spec in specs))
-        return choice.linear_ns(choice.linear_set(shape, specs[0].bits), shape)
+    def _by_weights(self, call: Call, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
+        """The products of masks, row below row, with their weights: a mask is encrypted once for all of these."""
+        first, weights = _first(call), _weights(call[0])
+        rows, count = first.rows, len(call)
+        a = None
+        for place, group in enumerate(call):
+            mask = batch.part(_first([group]).a)
+            if mask is not None:
+                a = self._backend.empty((rows * count, first.k)) if a is None else a
+                a[place * rows : (place + 1) * rows] = mask.reshape(rows, first.k)
+        found = self._products.by_weights(a, rows * count, weights, first.bits, progress)
+        for place, group in enumerate(call):
+            for number, c in zip(group, found, strict=True):
+                yield number, [c[place * rows : (place + 1) * rows]]
+
+    def _weights_ns(self, call: Call) -> float:
+        first = _first(call)
+        shape = self._products.shape(first.rows * len(call), _weights(call[0]))
+        return choice.linear_ns(choice.linear_set(shape, first.bits), shape)
 
     def _matrices(self, spec: MatmulProduct, batch: Batch, progress: Progress) -> Array:
         """A B [batch, m, n]. One B for all is one product of all rows of A."""
@@ -165,12 +181,35 @@ def _products(rank: int, backend: Backend, channel: Channel, engine: Engine, dir
     return ProductMaker(rank, backend, products, direct)
 
 
-def _by_mask(batch: Batch) -> list[dict[int, WeightProduct]]:
-    """Products with weights by number, those of one mask together."""
-    groups: dict[int, dict[int, WeightProduct]] = {}
+def _calls(batch: Batch) -> list[Call]:
+    """All products with weights: masks that meet the same weights share a call, as far as memory bears it."""
+    groups: dict[int, Group] = {}
     for number, spec in batch.of((WeightProduct,)).items():
         groups.setdefault(spec.a, {})[number] = spec
-    return list(groups.values())
+    alike: dict[tuple[Any, ...], Call] = {}
+    for group in groups.values():
+        first = _first([group])
+        alike.setdefault((_weights(group), first.rows, first.bits), []).append(group)
+    return [call[start:stop] for call in alike.values() for start, stop in _spans(call)]
+
+
+def _spans(call: Call) -> Iterator[tuple[int, int]]:
+    """The groups of a call in equal parts that memory bears."""
+    first = _first(call)
+    words = first.rows * first.k + sum(out.size for spec in call[0].values() for out in spec.outputs())
+    most = max(1, _CALL_WORDS // words)
+    parts = -(-len(call) // most)
+    ends = [len(call) * part // parts for part in range(parts + 1)]
+    return pairwise(ends)
+
+
+def _first(call: Call) -> WeightProduct:
+    """All of a call have its mask's rows and its ring."""
+    return next(iter(call[0].values()))
+
+
+def _weights(group: Group) -> tuple[int, ...]:
+    return tuple(spec.weight for spec in group.values())
 
 
 def _matmul(spec: MatmulProduct, batch: Batch) -> tuple[Shape, Terms]:

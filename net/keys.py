@@ -24,11 +24,14 @@ def generate(directory: str | Path, name: str) -> KeyPair:
     """Makes a key pair for the party `name` and writes NAME.key (mode 0600) and NAME.pub into `directory`.
 
     The directory is made if needed. Raises KeyFileError if one of the files exists (a key in use must not
-    vanish), ValueError for a bad name.
+    vanish) or cannot be written, ValueError for a bad name.
     """
     check_name(name)
     folder = Path(directory)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
     secret_file, public_file = folder / f"{name}.key", folder / f"{name}.pub"
     for path in (secret_file, public_file):
         if path.exists():
@@ -38,7 +41,11 @@ def generate(directory: str | Path, name: str) -> KeyPair:
     public, secret = zeromq.new_curve_keys()
     shown = {"format": _FORMAT, "name": name, "public": public}
     _write(secret_file, shown | {"secret": secret}, 0o600)
-    _write(public_file, shown, 0o644)
+    try:
+        _write(public_file, shown, 0o644)
+    except KeyFileError:
+        secret_file.unlink()
+        raise
     return KeyPair(PublicKey(name, public), secret)
 
 
@@ -82,11 +89,22 @@ def load_authorised(*paths: str | Path) -> tuple[PublicKey, ...]:
 
 
 def _write(path: Path, content: dict[str, str], mode: int) -> None:
-    """Writes a new file that has its final permissions from the first moment."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
+    """Writes a new file that has its final permissions from the first moment, whole or not at all."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+    except OSError as error:
+        path.unlink()
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> KeyFileError:
+    return KeyFileError(f"{path} cannot be written: {error.strerror}. Choose another folder.")
 
 
 def _read(path: Path, names: set[str], *, private: bool) -> dict[str, str]:

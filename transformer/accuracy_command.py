@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from transformer.commands import settings_of
+from transformer.commands import settings_of, to_be_written
 from transformer.options import (
     JsonFile,
     Model,
@@ -29,7 +29,9 @@ def accuracy(
     trust: Annotated[str, typer.Option(help="dealer or two-party, for costs and private runs.")] = "dealer",
     backend: Annotated[str, typer.Option(help="cpu, cuda or reference, of the private runs.")] = "cpu",
     json_file: JsonFile = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a plot (PNG) to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a plot (PNG) to this file.", callback=to_be_written)
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare profiles with the clear-text model: error by layer, classes, accuracy, bytes, rounds, time.

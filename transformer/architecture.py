@@ -6,13 +6,23 @@ Weights are not here. Everything here is sent to the client in clear.
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Task = Literal["features", "embedding", "classification", "masked-lm"]
 Activation = Literal["gelu", "gelu_tanh", "relu"]
 Pooling = Literal["mean", "cls"]
+
+
+def _shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a name holds characters that cannot be printed")
+    return text
+
+
+#: A server's word that its clients print: nothing in it may drive a terminal.
+Name = Annotated[str, Field(max_length=200), AfterValidator(_shown)]
 
 
 class Architecture(BaseModel):
@@ -38,7 +48,7 @@ class Architecture(BaseModel):
     pooler: bool = False
     pooling: Pooling | None = None
     normalise: bool = False
-    labels: tuple[str, ...] = ()
+    labels: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -119,7 +120,10 @@ def keygen(
     from net import generate
 
     for role in name or ["client", "server", "dealer"]:
-        generate(directory, role)
+        try:
+            generate(directory, role)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--name") from None
         typer.echo(f"{directory / f'{role}.key'} (secret, stays with the {role})")
         typer.echo(f"{directory / f'{role}.pub'} (give it to the others)")
 
@@ -224,7 +228,10 @@ def query(
         if text or compare or json_file:
             raise typer.BadParameter("texts come from standard input here: no --text, --compare or --json")
         console = Console(markup=False)
-        run_lines(settings_of(settings, locals()), sys.stdin, lambda r: r.show(console), pad_to, ahead, quiet)
+        texts = TextIOWrapper(sys.stdin.buffer, "utf-8", errors="surrogateescape")
+        chosen = settings_of(settings, locals())
+        if run_lines(chosen, texts, lambda r: r.show(console), pad_to, ahead, quiet):
+            raise typer.Exit(1)
         return
     if ahead:
         raise typer.BadParameter("--ahead needs --lines; to prepare without asking: fastlmpi prepare")
@@ -243,8 +250,8 @@ app.command("store")(clear_errors(show_store))
 def plan(
     model: Model = None,
     task: TaskName = None,
-    batch: Annotated[int, typer.Option(help="Texts per query.")] = 1,
-    length: Annotated[int, typer.Option(help="Padded tokens per text.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, max=1 << 16, help="Texts per query.")] = 1,
+    length: Annotated[int, typer.Option(min=1, max=1 << 16, help="Padded tokens per text.")] = 128,
     trust: Trust = None,
     weights: Annotated[str, typer.Option(help="private, released-table or public.")] = "private",
     products: Products = None,
@@ -275,7 +282,7 @@ app.command()(clear_errors(fit))
 app.command()(clear_errors(accuracy))
 
 
-app.command()(report)
+app.command()(clear_errors(report))
 
 
 @app.command()

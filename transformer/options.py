@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from transformer.commands import to_be_written
+
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with any of the settings below.")]
 Keys = Annotated[
     Path | None, typer.Option(help="Folder with this party's ROLE.key and the peers' .pub files.")
@@ -75,7 +77,9 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds without a sign of l
 Store = Annotated[Path | None, typer.Option(help="Folder for correlations prepared ahead of queries.")]
 StoreLimit = Annotated[int | None, typer.Option(help="MB that the store may take in all [default: 10000].")]
 Texts = Annotated[list[str] | None, typer.Option("--text", help="A text; repeat for a batch.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")]
-PadTo = Annotated[int | None, typer.Option(help="Pad to this many tokens, to hide the length.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result to this file.", callback=to_be_written)
+]
+PadTo = Annotated[int | None, typer.Option(min=1, help="Pad to this many tokens, to hide the length.")]
 Once = Annotated[bool, typer.Option("--once", help="Stop after one session.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]

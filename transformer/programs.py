@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +23,7 @@ from net import Channel, KeyPair, Listener, NetError, connect, report_ready
 from transformer import hf
 from transformer.client import Client, check_texts, load_tokenizer, tokenize
 from transformer.dealer import Dealer
-from transformer.errors import ModelError
+from transformer.errors import InputError, ModelError
 from transformer.inference import Request
 from transformer.model import PrivateModel, check_request
 from transformer.reference import load_reference, run_reference
@@ -78,17 +80,27 @@ def run_server(settings: Settings, once: bool) -> None:
 
 def _accept_for_ever(listener: Listener, serve: Callable[[Channel], object], visits: int | None) -> None:
     """Serve visits; one that fails is logged and the next one is served. With `visits` set, a failure ends
-    the program instead."""
+    the program instead.
+
+    Of an error that is not made for people the log says where, and not what: its text may hold secrets.
+    """
     done = 0
     while visits is None or done < visits:
         channel = listener.accept()
         try:
             serve(channel)
-        except (NetError, SharingError, ModelError, MemoryError) as error:
+        except Exception as error:
             if visits is not None:
                 raise
-            _log(f"{channel.peer}: session failed: {error}")
+            expected = isinstance(error, NetError | SharingError | ModelError)
+            _log(f"{channel.peer}: session failed: {error if expected else _where(error)}")
         done += 1
+
+
+def _where(error: Exception) -> str:
+    """The kind of an error that nobody expected, and the lines it came through."""
+    lines = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
+    return f"{type(error).__name__} at {' > '.join(lines)}. Please report this"
 
 
 def run_query(
@@ -120,10 +132,7 @@ def run_prepare(settings: Settings, queries: int, request: Request, quiet: bool)
             f"{megabytes(queries * there)} at the server"
         )
         start = time.perf_counter()
-        for done in range(queries):
-            progress("prepare", done, queries)
-            client.prepare(request)
-        progress("prepare", queries, queries)
+        client.prepare(request, queries)
         held = client.stock.held()
         if client.stock.evicted:
             _log(f"removed {client.stock.evicted} stored queries of another model or other terms: no room")
@@ -137,11 +146,13 @@ def run_lines(
     pad_to: int | None,
     ahead: int,
     quiet: bool,
-) -> None:
+) -> int:
     """The client: one session, a query for each line. While it waits for a line, it keeps `ahead` queries prepared.
 
-    They are of the shape of the query before, or, before the first, of one text of `pad_to` tokens.
+    They are of the shape of the query before, or, before the first, of one text of `pad_to` tokens. A text that
+    does not fit is said, and the next one is asked about; how many these were.
     """
+    refused = 0
     store = settings.open_store()
     if ahead and store is None:
         raise SettingsError("say where to keep what is prepared ahead: --store FOLDER")
@@ -154,11 +165,17 @@ def run_lines(
             shape = Request(batch=1, length=pad_to)
             session.client.prepare_in_background(shape, ahead)
         for line in filter(None, map(str.strip, lines)):
-            result = session.ask([line], False, pad_to)
+            try:
+                result = session.ask([line], False, pad_to)
+            except InputError as error:  # nothing was sent
+                _log(f"error: {error}")
+                refused += 1
+                continue
             show(result)
             if ahead and shape != result.tokens.request:
                 shape = result.tokens.request
                 session.client.prepare_in_background(shape, ahead)
+    return refused
 
 
 def _client(
@@ -170,6 +187,7 @@ def _client(
 ) -> Client:
     """A session's client; with public weights it holds the model too."""
     terms, memory = settings.terms, settings.memory_limit_mb << 20
+    get_backend(settings.backend_name)  # what does not work is said before anybody is called
     own = PrivateModel.load(settings.model, settings.task, terms) if terms.public else None
     backend, profile = settings.backend_name, settings.profile
     return Client(open_server, open_dealer, backend, own, progress, store, memory, profile)
@@ -217,12 +235,11 @@ class _Asking:
         """Tokenize, ask, compare if wanted."""
         client, card = self.client, self.client.card
         tokens = tokenize(texts, self.tokenizer, card, pad_to)
+        clear = load_reference(self.folder, card.arch) if compare else None
         answer = client.ask(tokens)
         stored = answer.report.stored
         note = client.about_store(tokens.request, stored) if self.settings.store else ""
-        reference = None
-        if compare:
-            reference = run_reference(load_reference(self.folder, card.arch), card.arch, tokens)
+        reference = None if clear is None else run_reference(clear, card.arch, tokens)
         backend = get_backend(self.settings.backend_name).name
         return Result(card.name, card.arch, texts, tokens, answer, reference, backend, card.terms, note)
 
@@ -238,6 +255,7 @@ def _asking(
         _client(settings, open_server, open_dealer, progress, store) as client,
     ):
         _check_privacy(terms.privacy, client.card.terms.privacy)
+        hf.check_same(folder, client.card.arch)
         yield _Asking(settings, client, folder, tokenizer)
 
 

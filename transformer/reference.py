@@ -27,7 +27,9 @@ def load_reference(folder: ModelFolder, arch: Architecture) -> Any:
     import transformers
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    config = transformers.AutoConfig.from_pretrained(folder.path, num_labels=len(arch.labels) or 2)
+    config = transformers.AutoConfig.from_pretrained(
+        folder.path, trust_remote_code=False, num_labels=len(arch.labels) or 2
+    )
     model = getattr(transformers, CLASSES[arch.task])(config)
     _fill(model, folder, arch)
     return model.eval()

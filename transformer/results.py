@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ class Result:
 
     model: str
     arch: Architecture
-    texts: Sequence[str]
+    texts: Sequence[str] = field(repr=False)
     tokens: Tokens
     answer: Answer
-    reference: dict[str, Real] | None
+    reference: dict[str, Real] | None = field(repr=False)
     backend: str
     terms: Terms
     #: Where the correlations came from, if there is a choice, for people.

@@ -36,7 +36,7 @@ from transformer.session import (
     telling_why,
 )
 from transformer.setup import from_words, set_up
-from transformer.stock import Stock, check_storable, label_of, model_tag
+from transformer.stock import Stock, check_storable, label_of, model_tag, most_together
 
 
 class Server:
@@ -122,7 +122,7 @@ class _Session:
             if isinstance(wish, AskStock):
                 self._meet(store, tag)
             elif isinstance(wish, Prepare):
-                self._prepare(wish.shape)
+                self._prepare(wish.shape, wish.queries)
             else:
                 say(self._channel, "timing", self._answer(wish))
                 answered += 1
@@ -135,21 +135,28 @@ class _Session:
             with self._channel.traffic.phase("stock"):
                 self._stock = Stock(self._party, store, self._card, tag)
 
-    def _prepare(self, request: Request) -> None:
+    def _prepare(self, request: Request, queries: int) -> None:
         self._plan(request)
+        if queries > most_together(request):
+            raise ProtocolError(
+                f"{queries} queries of {label_of(request)} tokens are too many to be prepared at once"
+            )
         start, stock = time.perf_counter(), self._known_stock()
-        before = stock.evicted
+        before, made = stock.evicted, 0
         with self._channel.traffic.phase("prepare"):
-            head = stock.make(request, self._offline)
+            for head in stock.make(request, queries, self._offline):
+                made += 1
+                seconds = time.perf_counter() - start
+                self._say(
+                    f"prepared {label_of(request)} tokens in {seconds:.1f} s, {head.file_bytes / 1e6:.1f} MB"
+                )
+                start = time.perf_counter()
         if stock.evicted > before:
             self._say(
                 f"removed {stock.evicted - before} stored queries of another model or other terms: no room"
             )
-        if head is None:
+        if not made:
             self._say(f"no room to prepare {label_of(request)} tokens")
-            return
-        seconds = time.perf_counter() - start
-        self._say(f"prepared {label_of(request)} tokens in {seconds:.1f} s, {head.file_bytes / 1e6:.1f} MB")
 
     def _plan(self, request: Request) -> InferencePlan:
         """The plan of a query that this model and this machine accept."""

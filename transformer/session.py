@@ -19,6 +19,7 @@ from gpu_ss.backend import BackendError
 from gpu_ss.errors import SharingError
 from gpu_ss.functions import tables
 from gpu_ss.plan import Plan
+from gpu_ss.provider.store import MAX_REELS
 from gpu_ss.session import PROTOCOL_VERSION, package_version
 from net import Agreement, Channel, NetError, ProtocolError, TrafficReport
 from transformer.errors import ModelError
@@ -84,9 +85,10 @@ class Query(Request):
 
 
 class Prepare(Request):
-    """A wish: make the correlations of a query of that shape, and store them."""
+    """A wish: make the correlations of so many queries of that shape, and store them."""
 
     kind: Literal["prepare"]
+    queries: int = Field(ge=1, le=MAX_REELS)
 
 
 class AskStock(BaseModel):

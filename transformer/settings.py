@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -29,6 +29,7 @@ from transformer.terms import (
 )
 
 Backend = Literal["auto", "cpu", "cuda", "reference"]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class SettingsError(ModelError, ValueError):
@@ -76,8 +77,8 @@ class Settings(BaseModel):
     device: int | None = Field(default=None, ge=0)
     gpu_memory_limit_mb: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
-    connect_timeout_s: float = Field(default=30.0, gt=0)
-    recv_timeout_s: float = Field(default=300.0, gt=0)
+    connect_timeout_s: Seconds = 30.0
+    recv_timeout_s: Seconds = 300.0
     material_limit_mb: int = Field(default=2048, ge=1)
     memory_limit_mb: int = Field(default=8192, ge=1)
     store: Path | None = None
@@ -182,5 +183,7 @@ def load_settings(file: Path | None, overrides: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "terms"
-        known = ", ".join(Settings.model_fields)
-        raise SettingsError(f"setting {where!r}: {first['msg'].lower()}. Known settings: {known}") from None
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = f"there is no such setting; there are {', '.join(Settings.model_fields)}"
+        raise SettingsError(f"setting {where!r}: {what[:1].lower()}{what[1:]}") from None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
-from gpu_ss.provider.ahead import even_out, make_ahead, take_up
+from gpu_ss.provider.ahead import even_out, make_sets, take_up
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.reel import DIGEST_BYTES, Head, Purpose, from_zero, plan_digest, stored_bytes
 from gpu_ss.provider.store import Shelf, Store
@@ -27,6 +27,8 @@ from transformer.session import agreement
 from transformer.terms import Terms
 
 TAG_BYTES = 16
+#: Texts' tokens that are prepared at once: as many as a ciphertext of products with weights has places.
+_TOKENS_TOGETHER = 8192
 
 #: Called while correlations are made: (done, in all).
 Progress = Callable[[int, int], None]
@@ -57,6 +59,11 @@ def stored_sizes(card: ModelCard, request: Request) -> tuple[int, int]:
 def label_of(request: Request) -> str:
     """A query's shape for people."""
     return f"{request.batch} x {request.length}"
+
+
+def most_together(request: Request) -> int:
+    """How many queries of a shape are prepared at once, since that is cheaper."""
+    return max(1, _TOKENS_TOGETHER // (request.batch * request.length))
 
 
 def check_storable(terms: Terms) -> None:
@@ -101,10 +108,10 @@ class Stock:
         self._shelf = shelf_for(store, party.channel)
         even_out(party, self._shelf, self._context)
 
-    def make(self, request: Request, progress: Progress) -> Head | None:
-        """See `make_ahead`."""
+    def make(self, request: Request, queries: int, progress: Progress) -> Iterator[Head]:
+        """See `make_sets`."""
         specs = stored_plan(self._card, request).specs
-        return make_ahead(self._party, self._shelf, self._purpose(request), specs, progress)
+        return make_sets(self._party, self._shelf, self._purpose(request), specs, queries, progress)
 
     def take_up(self, request: Request, plan: Plan, progress: Progress) -> bool:
         """Use stored correlations for `plan`, the next one of the session, if there are some; whether it is so."""

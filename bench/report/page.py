@@ -91,9 +91,10 @@ def page(results: Sequence[Result], title: str, prices: Prices) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     style = Markup((HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - our own
-    return environment.get_template("page.html").render(
+    made = environment.get_template("page.html").render(
         title=title, style=style, sections=sections, origins=_origins(results), rows=len(results)
     )
+    return made.encode(errors="replace").decode()  # half a surrogate pair is no text
 
 
 def _benches(results: Iterable[Result]) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LONGEST_NAME = 60
+MOST_SIDES, LARGEST_SIDE = 16, 1 << 48  # of a shape: the product is a float's
 OURS = "fastlmpi"  # rows without a `system` are our own
 
 
@@ -75,8 +76,8 @@ class Result:
     @cached_property
     def shape(self) -> tuple[int, ...]:
         found = self.values.get("shape")
-        sides = found if isinstance(found, list) else []
-        return tuple(side for side in sides if isinstance(side, int) and not isinstance(side, bool))
+        sides = found[:MOST_SIDES] if isinstance(found, list) else []
+        return tuple(side for side in sides if type(side) is int and 0 <= side < LARGEST_SIDE)
 
     @cached_property
     def origin(self) -> Origin:
@@ -137,9 +138,13 @@ class Result:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if isfinite(found) and found >= 0 else None
 
 
 def read_files(files: Sequence[Path]) -> list[Result]:
@@ -149,7 +154,7 @@ def read_files(files: Sequence[Path]) -> list[Result]:
 
 def _read(file: Path) -> Iterable[Result]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{file} cannot be read: {error}") from None
     for number, line in enumerate(lines, 1):

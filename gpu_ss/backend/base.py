@@ -67,6 +67,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
             return OutOfMemory("out of memory: use a smaller batch or shorter texts")
         return None
 
+    def give_back(self) -> None:
+        """Give memory that freed arrays have left back to the system: after a large piece of work."""
+        return
+
     @abstractmethod
     def synchronize(self) -> None:
         """Return when everything asked for so far is computed (for timing; results wait by themselves)."""

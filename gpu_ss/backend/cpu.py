@@ -31,5 +31,8 @@ class CpuBackend(KernelBackend, HostMemory):
             "library": str(native.library(self._isa)),
         }
 
+    def give_back(self) -> None:
+        native.give_back()
+
     def _launch(self, kernel: str, n: int, *args: Any) -> None:
         self._functions[kernel](*args, n)

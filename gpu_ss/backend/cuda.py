@@ -137,6 +137,10 @@ class CudaBackend(KernelBackend):
             "batch or shorter texts, or another --device"
         )
 
+    def give_back(self) -> None:
+        with self.current():
+            self.xp.get_default_memory_pool().free_all_blocks()
+
     def synchronize(self) -> None:
         with self.current():
             self.xp.cuda.get_current_stream().synchronize()

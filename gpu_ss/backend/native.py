@@ -142,6 +142,12 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def give_back() -> None:
+    """Tell glibc to give back what is free, also between arrays that are in use."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _check_stamp(lib: ctypes.CDLL, path: Path) -> None:
     current = source.digest().encode()
     stamp = (ctypes.c_char * len(current)).in_dll(lib, "build_stamp").raw

@@ -7,7 +7,7 @@ A shared bit b is opened as d = b XOR rho. Then b = d + (1 - 2d) rho, so b times
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ class Variable:
     view: MaskView
     degree: int
     lift: bool = False
-    share: Array | None = None
+    share: Array | None = field(default=None, repr=False)
 
     @staticmethod
     def of(opened: Opened, degree: int = 1) -> Variable:

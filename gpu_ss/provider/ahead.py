@@ -2,7 +2,7 @@
 
 Both call the same functions in the same order, each with its own shelf of the other party. Rank 0 gives the names.
 
-* `make_ahead`: a reel is written by both before either may use it.
+* `make_ahead`, `make_sets`: a reel is written by both before either may use it.
 * `take_up`: each party removes its part from its disk before it says so, and uses it only when both have said so.
   Rank 0 does it first: of several of its processes one gets a reel, and none throws away what another is to use.
 * `even_out`: what only one of them has, because the other was killed or lost its disk, is removed.
@@ -13,7 +13,8 @@ A reel that is lost on the way is lost: there is no path on which one is used tw
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from gpu_ss.errors import CorrelationError, NoRoom, StoreError
@@ -21,13 +22,15 @@ from gpu_ss.party import Party
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.base import Progress
 from gpu_ss.provider.correlation import Correlation
-from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, ReelWriter, stored_words
+from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, ReelWriter, layout, stored_words
 from gpu_ss.provider.store import MAX_REELS, Draft, Shelf
+from gpu_ss.ring import Array
 from net.channel import Channel
 from net.errors import printable
 
 _NONE = bytes(ID_BYTES)
 _MAX_REASON = 1000  # bytes
+_COUNT = struct.Struct("<I")
 _YES, _NO = b"\1", b"\0"
 
 
@@ -38,64 +41,117 @@ def make_ahead(
     specs: Sequence[Correlation],
     progress: Progress | None = None,
 ) -> Head | None:
-    """Make a whole plan's correlations (numbered from 0), and keep them.
+    """Make a whole plan's correlations (numbered from 0), and keep them: `make_sets` of one."""
+    heads = list(make_sets(party, shelf, purpose, specs, 1, progress))
+    return heads[0] if heads else None
 
-    If one has no room, rank 0 raises NoRoom, and rank 1 returns None; nothing is made then, and both may go on.
-    Raises CorrelationError if the parties mean different plans.
+
+def make_sets(
+    party: Party,
+    shelf: Shelf,
+    purpose: Purpose,
+    specs: Sequence[Correlation],
+    count: int,
+    progress: Progress | None = None,
+) -> Iterator[Head]:
+    """Make the correlations of a plan (numbered from 0) `count` times, some of them for all sets at once.
+
+    Each set is kept, and its head yielded, when it is complete. Fewer are made if one party has no room for all of
+    them; none, if it has no room for any: then rank 0 raises NoRoom, and both may go on. Raises CorrelationError if
+    the parties mean different plans or numbers.
     """
-    channel, rank = party.channel, party.rank
-    id_ = secrets.token_bytes(ID_BYTES) if rank == 0 else _hear_id(channel, purpose)
-    if id_ == _NONE:
-        return None
-    head = Head(id_, rank, purpose, len(specs), stored_words(rank, specs))
     with ExitStack() as stack:
-        try:
-            draft = stack.enter_context(shelf.draft(head))
-        except StoreError as error:
-            if rank == 0:
-                channel.send("store/make", [_NONE, purpose.plan, purpose.context], round=False)
-                raise NoRoom(str(error)) from None
-            channel.send("store/room", [error.for_peer.encode()[:_MAX_REASON]])
-            return None
-        if rank == 0:
-            _ask_for_room(channel, head)
-        else:
-            channel.send("store/room", [b""])
-        _make(party, draft, head, specs, progress)
-    return head
+        agree = _offer_sets if party.rank == 0 else _accept_sets
+        drafts = agree(party, shelf, stack, purpose, specs, count)
+        if drafts:
+            yield from _make(party, drafts, specs, progress)
 
 
-def _hear_id(channel: Channel, purpose: Purpose) -> bytes:
-    """What is to be made; _NONE: nothing, rank 0 has no room."""
-    id_, plan, context = map(bytes, channel.recv("store/make", [ID_BYTES, DIGEST_BYTES, DIGEST_BYTES]))
+def _offer_sets(
+    party: Party, shelf: Shelf, stack: ExitStack, purpose: Purpose, specs: Sequence[Correlation], count: int
+) -> list[Draft]:
+    """Rank 0: as many drafts as both have room for, under new names. Raises NoRoom if that is none."""
+    channel, ids = party.channel, [secrets.token_bytes(ID_BYTES) for _ in range(count)]
+    drafts, full = _drafts(party.rank, shelf, stack, purpose, specs, ids)
+    names = b"".join(draft.head.id for draft in drafts)
+    channel.send("store/make", [purpose.plan, purpose.context, names], round=bool(drafts))
+    if not drafts:
+        raise NoRoom(str(full)) from None
+    told = channel.recv_any("store/room", _COUNT.size + _MAX_REASON)
+    if len(told) != 2 or len(told[0]) != _COUNT.size:
+        raise _malformed(channel, "store/room")
+    (room,) = _COUNT.unpack(bytes(told[0]))
+    if room > len(drafts):
+        raise _malformed(channel, "store/room")
+    if not room:
+        text = printable(bytes(told[1]).decode(errors="replace"))
+        raise NoRoom(f"{channel.peer} prepares no more: {text}")
+    for draft in drafts[room:]:
+        draft.close()
+    return drafts[:room]
+
+
+def _accept_sets(
+    party: Party, shelf: Shelf, stack: ExitStack, purpose: Purpose, specs: Sequence[Correlation], count: int
+) -> list[Draft]:
+    """Rank 1: those of the drafts that rank 0 has room for that there is room for here too."""
+    channel = party.channel
+    frames = [bytes(f) for f in channel.recv_any("store/make", 2 * DIGEST_BYTES + count * ID_BYTES)]
+    if len(frames) != 3 or len(frames[2]) % ID_BYTES:
+        raise _malformed(channel, "store/make")
+    plan, context, names = frames
     if not purpose.same(Purpose(plan, context)):
         raise CorrelationError(
             f"{channel.peer} wants correlations for another plan, model or version; run the same on both sides"
         )
-    return id_
+    ids = _split(names)
+    if not ids:
+        return []
+    drafts, full = _drafts(party.rank, shelf, stack, purpose, specs, ids)
+    reason = "" if full is None else full.for_peer
+    channel.send("store/room", [_COUNT.pack(len(drafts)), reason.encode()[:_MAX_REASON]])
+    return drafts
 
 
-def _ask_for_room(channel: Channel, head: Head) -> None:
-    channel.send("store/make", [head.id, head.purpose.plan, head.purpose.context])
-    reason = b"".join(bytes(frame) for frame in channel.recv_any("store/room", _MAX_REASON))
-    if reason:
-        text = printable(reason.decode(errors="replace"))
-        raise NoRoom(f"{channel.peer} prepares no more: {text}")
+def _drafts(
+    rank: int,
+    shelf: Shelf,
+    stack: ExitStack,
+    purpose: Purpose,
+    specs: Sequence[Correlation],
+    ids: Sequence[bytes],
+) -> tuple[list[Draft], StoreError | None]:
+    """Drafts of these names, as many as there is room for; and why not more."""
+    words, drafts = stored_words(rank, specs), list[Draft]()
+    for id_ in ids:
+        try:
+            drafts.append(stack.enter_context(shelf.draft(Head(id_, rank, purpose, len(specs), words))))
+        except StoreError as error:
+            return drafts, error
+    return drafts, None
 
 
 def _make(
-    party: Party, draft: Draft, head: Head, specs: Sequence[Correlation], progress: Progress | None
-) -> None:
-    """Make, write each correlation when it is made, and when both have written all, let it be used."""
-    seed = fresh_key()
-    writer = ReelWriter(party.backend, party.rank, specs, draft.put)
-    party.provider.record(seed, specs, writer.keep, progress)
-    writer.finish()
-    draft.seal(seed)
-    (theirs,) = party.channel.exchange("store/written", [head.id], [ID_BYTES])
-    if bytes(theirs) != head.id:
-        raise CorrelationError(f"{party.channel.peer} has stored something else than was agreed")
-    draft.commit()
+    party: Party, drafts: Sequence[Draft], specs: Sequence[Correlation], progress: Progress | None
+) -> Iterator[Head]:
+    """Make, write each correlation when it is made, and when both have written all of a set, let it be used."""
+    seeds = [fresh_key() for _ in drafts]
+    where = layout(party.rank, specs)
+    writers = [ReelWriter(party.backend, where, draft.put) for draft in drafts]
+
+    def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
+        writers[k].keep(number, arrays)
+
+    for k in party.provider.record(seeds, specs, keep, progress):
+        draft = drafts[k]
+        writers[k].finish()
+        draft.seal(seeds[k])
+        (theirs,) = party.channel.exchange("store/written", [draft.head.id], [ID_BYTES])
+        if bytes(theirs) != draft.head.id:
+            raise CorrelationError(f"{party.channel.peer} has stored something else than was agreed")
+        draft.commit()
+        party.backend.give_back()
+        yield draft.head
 
 
 def take_up(
@@ -181,5 +237,13 @@ def _hear_ids(channel: Channel, tag: str, count: int) -> list[list[bytes]]:
     """Lists of ids, each a frame."""
     frames = [bytes(frame) for frame in channel.recv_any(tag, count * MAX_REELS * ID_BYTES)]
     if len(frames) != count or any(len(frame) % ID_BYTES for frame in frames):
-        raise CorrelationError(f"message {tag!r} from {channel.peer} is malformed; run the same version")
-    return [[f[i : i + ID_BYTES] for i in range(0, len(f), ID_BYTES)] for f in frames]
+        raise _malformed(channel, tag)
+    return [_split(frame) for frame in frames]
+
+
+def _split(ids: bytes) -> list[bytes]:
+    return [ids[i : i + ID_BYTES] for i in range(0, len(ids), ID_BYTES)]
+
+
+def _malformed(channel: Channel, tag: str) -> CorrelationError:
+    return CorrelationError(f"message {tag!r} from {channel.peer} is malformed; run the same version")

@@ -8,7 +8,7 @@ so it is never used twice, and later correlations refer to the masks of earlier 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gpu_ss.backend.product import Factor
@@ -21,8 +21,8 @@ from gpu_ss.ring import Array
 
 #: Called while correlations are made ready: (done, in all).
 Progress = Callable[[int, int], None]
-#: Called with the number of a correlation and this party's arrays of it, when it is made.
-Keep = Callable[[int, Sequence[Array | None]], None]
+#: Called with the number of a set, that of a correlation in it and this party's arrays of it, when it is made.
+Keep = Callable[[int, int, Sequence[Array | None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,16 @@ class Provider(ABC):
         raise CorrelationError("this provider computes no products: they need correlations")
 
     def record(
-        self, seed: bytes, specs: Sequence[Correlation], keep: Keep, progress: Progress | None = None
-    ) -> None:
-        """Make correlations for another session, together with the other party, under masks from `seed`.
+        self,
+        seeds: Sequence[bytes],
+        specs: Sequence[Correlation],
+        keep: Keep,
+        progress: Progress | None = None,
+    ) -> Iterator[int]:
+        """Make correlations for other sessions, with the other party: for each seed a set, its masks from it.
 
-        `specs` is a whole plan, numbered from 0. `keep` gets all that are not masks, each once, in any order.
+        `specs` is a whole plan, numbered from 0. `keep` gets all that are not masks, each once, in any order; the
+        number of a set is yielded when it is complete, and they are completed in order.
         """
         raise CorrelationError("this provider makes no correlations for later sessions")
 

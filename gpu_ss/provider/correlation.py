@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +27,11 @@ from gpu_ss.prg import Stream
 from gpu_ss.ring import WORD, Array, word_count
 
 MAX_ELEMENTS = 1 << 33  # refuses absurd requests before anything is allocated
+#: The same for what a correlation's size grows with as a power.
+_MOST = dict.fromkeys(
+    ("bits", "widths", "width", "factor_bits", "frac", "look_bits", "scale", "degree"), WORD
+)
+_MOST |= dict.fromkeys(("arity", "fan_in"), 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Out:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def correction_words(self) -> int:
@@ -59,7 +65,7 @@ class Out:
         return 0 if self.random else word_count(self.size, self.bits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dealing:
     """What `deal` may look at: the backend, its own random arrays in clear, and rank 0's shares."""
 
@@ -87,7 +93,7 @@ class Correlation(ABC):
             value = getattr(self, field.name)
             if field.name == "prime":
                 check_prime(value)
-            elif isinstance(value, int) and not 0 <= value <= MAX_ELEMENTS:
+            elif not _in_bounds(field.name, value):
                 raise CorrelationError(f"{type(self).__name__}.{field.name} = {value} is out of bounds")
         if sum(out.size for out in self.outputs()) > MAX_ELEMENTS:
             raise CorrelationError(f"{type(self).__name__} asks for more than {MAX_ELEMENTS} words")
@@ -119,6 +125,14 @@ class Correlation(ABC):
                 value.moved(offset, base) if hasattr(value, "moved") else _moved(value, offset, base)
             )
         return replace(self, **changes)
+
+
+def _in_bounds(name: str, value: object) -> bool:
+    """Whether a field's numbers are in range; those of a view are its own care."""
+    if isinstance(value, tuple):
+        return all(_in_bounds(name, entry) for entry in value)
+    most = _MOST.get(name, MAX_ELEMENTS)
+    return not isinstance(value, int) or 0 <= value <= most
 
 
 def _moved(number: int, offset: int, base: int) -> int:

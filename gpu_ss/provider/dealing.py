@@ -32,7 +32,19 @@ class DealingEngine:
         return f"DealingEngine(known_masks={len(self._specs)}, keys=<hidden>)"
 
     def deal(self, number: int, spec: Correlation) -> list[Array]:
-        """Packed correction words for rank 1, one array for each derived output of the correlation."""
+        """Packed correction words for rank 1, one array for each derived output of the correlation.
+
+        Raises CorrelationError for one that refers to a mask it cannot be made of.
+        """
+        try:
+            return self._deal(number, spec)
+        except (ValueError, IndexError, TypeError) as error:  # the kernels check the shapes they are given
+            raise CorrelationError(
+                f"correlation {number}, a {type(spec).__name__}, cannot be made ({type(error).__name__}); "
+                "run the same version everywhere"
+            ) from None
+
+    def _deal(self, number: int, spec: Correlation) -> list[Array]:
         outs = spec.outputs()
         if spec.is_mask:
             self._specs[number] = spec

@@ -76,6 +76,10 @@ class Maker(ABC):
     def make(self, batch: Batch, progress: Progress) -> Iterable[tuple[int, Arrays]]:
         """The wanted correlations of a batch, each with its number, when it is made. The parties talk here."""
 
+    def joins(self, spec: Correlation) -> bool:
+        """Whether those of several sets are cheaper made at once, see `Provider.record`; wanted together then."""
+        return False
+
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int | None:
         """See `Provider.hold`; None: not for this maker."""
         return None
@@ -109,6 +113,26 @@ class _Packed:
             else backend.unpack(array, out.bits, out.size).reshape(out.shape)
             for array, out in zip(self._arrays, self.spec.outputs(), strict=True)
         ]
+
+
+class _Sets(Mapping[int, Correlation]):
+    """A plan's correlations several times over, numbered on; each is there only while it is looked at."""
+
+    def __init__(self, specs: Sequence[Correlation], count: int) -> None:
+        self._specs = specs
+        self._count = count
+
+    def __len__(self) -> int:
+        return len(self._specs) * self._count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def __getitem__(self, number: int) -> Correlation:
+        if not 0 <= number < len(self):
+            raise KeyError(number)
+        k, place = divmod(number, len(self._specs))
+        return self._specs[place].moved(k * len(self._specs), 0)
 
 
 class SeedProvider(Provider):
@@ -191,12 +215,29 @@ class MadeProvider(Provider):
         self._get_ready(numbered, numbered, progress)
 
     def record(
-        self, seed: bytes, specs: Sequence[Correlation], keep: Keep, progress: Progress | None = None
-    ) -> None:
-        numbered = dict(enumerate(specs))
-        kept = [n for n, spec in numbered.items() if not isinstance(spec, Direct)]
-        for number, arrays in self._make(numbered, kept, self._masks.under(seed), progress):
-            keep(number, arrays)
+        self,
+        seeds: Sequence[bytes],
+        specs: Sequence[Correlation],
+        keep: Keep,
+        progress: Progress | None = None,
+    ) -> Iterator[int]:
+        """First what makers make of all sets at once, then one set after the other: memory is that of one."""
+        masks, size = self._masks, len(specs)
+        kept = [n for n, spec in enumerate(specs) if not isinstance(spec, Direct)]
+        joined = {n for n in kept if len(seeds) > 1 and self._joins(specs[n])}
+
+        def own(number: int, spec: Correlation) -> Array | None:
+            k, place = divmod(number, size)
+            return masks.under(seeds[k]).own(place, spec)
+
+        of_all = [k * size + n for k in range(len(seeds)) for n in sorted(joined)]
+        for number, arrays in self._make(_Sets(specs, len(seeds)), of_all, own, progress):
+            keep(*divmod(number, size), arrays)
+        numbered, rest = dict(enumerate(specs)), [n for n in kept if n not in joined]
+        for k, seed in enumerate(seeds):
+            for number, arrays in self._make(numbered, rest, masks.under(seed).own, progress):
+                keep(k, number, arrays)
+            yield k
 
     def adopt(self, reel: Reel, specs: Sequence[Correlation], progress: Progress | None = None) -> None:
         """What is computed directly, and so is not in the reel, is made ready here."""
@@ -218,22 +259,26 @@ class MadeProvider(Provider):
         self, numbered: dict[int, Correlation], chosen: Iterable[int], progress: Progress | None
     ) -> None:
         """Make those of a plan that are chosen, and have them here to be taken."""
-        for number, arrays in self._make(numbered, chosen, self._inner, progress):
+        for number, arrays in self._make(numbered, chosen, self._inner.own, progress):
             self._ready[number] = _Packed(self._backend, numbered[number], arrays)
 
     def _make(
         self,
-        numbered: dict[int, Correlation],
+        numbered: Mapping[int, Correlation],
         chosen: Iterable[int],
-        masks: Provider,
+        own: Callable[[int, Correlation], Array | None],
         progress: Progress | None,
     ) -> Iterator[tuple[int, Arrays]]:
-        """Those correlations of a plan that have a maker, of masks of `masks`."""
+        """Those correlations of a plan that have a maker; own: as in `Batch`."""
         makers = {n: self._maker(numbered[n]) for n in chosen}
         for maker in self._makers:
             wanted = frozenset(n for n, found in makers.items() if found is maker)
             if wanted:
-                yield from maker.make(Batch(numbered, masks.own, wanted), progress or _nothing)
+                yield from maker.make(Batch(numbered, own, wanted), progress or _nothing)
+
+    def _joins(self, spec: Correlation) -> bool:
+        maker = self._maker(spec)
+        return maker is not None and maker.joins(spec)
 
     def _maker(self, spec: Correlation) -> Maker | None:
         """The first one that makes this correlation; None: it comes from the inner provider."""

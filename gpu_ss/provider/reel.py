@@ -137,24 +137,33 @@ def stored_bytes(rank: int, specs: Sequence[Correlation]) -> int:
     return _BYTES_WITHOUT_WORDS + 8 * stored_words(rank, specs)
 
 
-class ReelWriter:
-    """Puts the correlations of a plan, numbered from 0, where they belong among the words of a reel, in any order.
+#: Of each correlation that a file holds something of, by number: the place of its first word, and its arrays.
+Layout = dict[int, tuple[int, Correlation, list[Out | None]]]
 
-    put: called with the place of the first word, and words.
+
+def layout(rank: int, specs: Sequence[Correlation]) -> Layout:
+    """Where the correlations of a plan, numbered from 0, are in the file of this rank."""
+    found: Layout = {}
+    place = 0
+    for number, spec in enumerate(specs):
+        outs = stored_outputs(rank, spec)
+        if any(outs):
+            found[number] = place, spec, outs
+        place += sum(word_count(out.size, out.bits) for out in outs if out is not None)
+    return found
+
+
+class ReelWriter:
+    """Puts the correlations of a plan where they belong among the words of a reel, in any order.
+
+    where: their `layout`. put: called with the place of the first word, and words.
     """
 
-    def __init__(
-        self, backend: Backend, rank: int, specs: Sequence[Correlation], put: Callable[[int, Words], None]
-    ) -> None:
+    def __init__(self, backend: Backend, where: Layout, put: Callable[[int, Words], None]) -> None:
         self._backend = backend
+        self._where = where
         self._put = put
-        self._due: dict[int, tuple[int, Correlation, list[Out | None]]] = {}
-        place = 0
-        for number, spec in enumerate(specs):
-            outs = stored_outputs(rank, spec)
-            if any(outs):
-                self._due[number] = place, spec, outs
-            place += sum(word_count(out.size, out.bits) for out in outs if out is not None)
+        self._due = set(where)
 
     def __repr__(self) -> str:
         return f"ReelWriter(due={len(self._due)})"
@@ -163,7 +172,8 @@ class ReelWriter:
         """Put one. Raises CorrelationError unless it is due and has the shape that was planned."""
         if number not in self._due:
             raise CorrelationError(f"correlation {number} is not due to be stored")
-        place, spec, outs = self._due.pop(number)
+        self._due.remove(number)
+        place, spec, outs = self._where[number]
         for out, array in zip(outs, arrays, strict=True):
             if (out is None) != (array is None) or (out and tuple(array.shape) != out.shape):  # type: ignore[union-attr]
                 raise CorrelationError(

@@ -243,7 +243,7 @@ class Draft:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(descriptor, "r+b")
         self._path = path
-        self._head = head
+        self.head = head
         self._committed = False
         self._written = 0
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -252,7 +252,7 @@ class Draft:
     def allocate(self) -> None:
         """Take the room on the disk. Raises StoreError if there is too little."""
         with _explained():
-            os.posix_fallocate(self._file.fileno(), 0, self._head.file_bytes)
+            os.posix_fallocate(self._file.fileno(), 0, self.head.file_bytes)
 
     def put(self, place: int, words: Words) -> None:
         """Write words of the reel from number `place` on: each once, in any order. Raises StoreError."""
@@ -265,15 +265,15 @@ class Draft:
 
     def seal(self, seed: bytes) -> None:
         """Write the rest, and make all last, pending. Raises StoreError unless it has the announced size."""
-        if self._written != self._head.words:
+        if self._written != self.head.words:
             raise StoreError("the correlations made do not have the size that was planned")
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         buffer = memoryview(bytearray(_CHUNK))
         with _explained():
-            self._file.write(self._head.encode() + seed)
+            self._file.write(self.head.encode() + seed)
             self._file.seek(0)
-            for start in range(0, self._head.file_bytes - DIGEST_BYTES, _CHUNK):
-                part = buffer[: self._head.file_bytes - DIGEST_BYTES - start]
+            for start in range(0, self.head.file_bytes - DIGEST_BYTES, _CHUNK):
+                part = buffer[: self.head.file_bytes - DIGEST_BYTES - start]
                 if not _fill(self._file, part):
                     raise StoreError("the file of the correlations made was cut off")
                 digest.update(part)

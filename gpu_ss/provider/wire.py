@@ -39,7 +39,7 @@ def decode_specs(data: bytes) -> tuple[int, list[Correlation]]:
         if not isinstance(first, int) or first < 0 or len(rows) > MAX_SPECS:
             raise ValueError("out of bounds")
         return first, [_spec(name, values) for name, values in rows]
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
         raise CorrelationError(
             f"the request for correlations is malformed ({type(error).__name__}); run the same version everywhere"
         ) from None

@@ -79,6 +79,10 @@ BROKEN = [
     row(bench="model", name="model", model=HOSTILE, online_s=1e9, shape=[]),
     row(online_s=1e-12, name="tiny\x00\x1b"),
     timed(name="x" * 3000, machine="y" * 3000),
+    timed(online_s=10**400, rounds=-(10**400), shape=[10**400, -5, 2**40]),
+    timed(name="huge", shape=[2**40] * 1000),
+    timed(name="half a pair \ud800", machine="\ud800", note="\u2028"),
+    row(bench="layer", name="layer", parts={"\ud800": {"s": 1}}, online_s=1),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,27 @@ def test_nothing_insecure_in_the_packages() -> None:
         assert "np.random" not in text, relative(path)
         assert "cupy.random" not in text, relative(path)
         assert "xp.random" not in text, relative(path)
+
+
+def test_arrays_do_not_show() -> None:
+    """A dataclass shows no array unless both parties know it: most are shares, masks or what they come from."""
+    public = {"Public", "Opened", "OpenedNumber", "OpenedElements", "_OpenWindow", "_Groups", "Operands"}
+    for path in sources("gpu_ss", "he_bridge"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef) or node.name in public:
+                continue
+            decorators = [ast.unparse(d) for d in node.decorator_list]
+            methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+            shows = any(d.startswith("dataclass") and "repr=False" not in d for d in decorators)
+            if not shows or "__repr__" in methods:
+                continue
+            for part in node.body:
+                if isinstance(part, ast.AnnAssign) and re.search(
+                    r"\b(Array|Words|NDArray|Blocks)\b", ast.unparse(part.annotation)
+                ):
+                    hidden = part.value is not None and "repr=False" in ast.unparse(part.value)
+                    callable_ = ast.unparse(part.annotation).startswith("Callable")
+                    assert hidden or callable_, f"{relative(path)}: {node.name}.{ast.unparse(part.target)}"
 
 
 def test_the_insecure_provider_stays_in_tests() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from gpu_ss.backend.reference import ReferenceBackend
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.correlation import BitMask, Correlation, Mask
-from gpu_ss.provider.reel import Head, Purpose, ReelWriter, plan_digest, stored_outputs, stored_words
+from gpu_ss.provider.reel import Head, Purpose, ReelWriter, layout, plan_digest, stored_outputs, stored_words
 from gpu_ss.provider.specs.arithmetic import Powers, Product, WrapProduct
 from gpu_ss.provider.store import Draft, Shelf
 
@@ -48,7 +48,7 @@ def random_arrays(rank: int, seed: int = 1) -> dict[int, list[Any]]:
 
 def write(draft: Draft, rank: int, seed: int = 1, key: bytes | None = None) -> None:
     """All words of a reel, the last correlation first, and the rest."""
-    writer = ReelWriter(BACKEND, rank, SPECS, draft.put)
+    writer = ReelWriter(BACKEND, layout(rank, SPECS), draft.put)
     for number, arrays in reversed(random_arrays(rank, seed).items()):
         writer.keep(number, arrays)
     writer.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,48 @@ def test_weights_files_cannot_run_code(tmp_path: Path) -> None:
     torch.save({"embeddings.word_embeddings.weight": Attack()}, folder / "pytorch_model.bin")
     with pytest.raises(MalformedModel):
         load(folder)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    """Adapters, optimizer states, parts of a second model: what is read is the model itself, whole, or nothing."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = make_model(tmp_path)
+    wanted = hf.read_weights(hf.find_model(folder))
+    save_file({"encoder.layer.0.output.dense.bias": np.zeros(32, np.float32)}, folder / "other.safetensors")
+    (folder / "adapter_model.safetensors").write_bytes(b"of something else")
+    found = hf.read_weights(hf.find_model(folder))
+    assert all(np.array_equal(found[name], value) for name, value in wanted.items())
+    (folder / "adapter_model.safetensors").unlink()
+    stored = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    with pytest.raises(MalformedModel, match="twice"):
+        hf.read_weights(hf.find_model(folder))
+    names = sorted(stored)
+    for part, chosen in enumerate((names[::2], names[1::2]), 1):
+        save_file({name: stored[name] for name in chosen}, folder / f"model-{part:05}-of-00002.safetensors")
+    found = hf.read_weights(hf.find_model(folder))
+    assert all(np.array_equal(found[name], value) for name, value in wanted.items())
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(MalformedModel, match="missing"):
+        load(folder)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_code_beside_a_tokenizer_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Nor is anybody asked whether it should be."""
+    folder = make_model(tmp_path)
+    (folder / "own.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'owned')!r}).touch()\n")
+    settings = {"auto_map": {"AutoTokenizer": ["own.Tokenizer", None]}}
+    settings["tokenizer_class"] = "BertTokenizer" if known else "OwnTokenizer"  # type: ignore[assignment]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    edit(folder, model_type="bert" if known else "own")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with suppress(MalformedModel):
+        load_tokenizer(folder)
     assert not (tmp_path / "owned").exists()
 
 

@@ -38,7 +38,8 @@ class MaskView:
     def __post_init__(self) -> None:
         if not (
             1 <= self.bits <= self.source - self.shift <= 64
-            and self.shift >= 0
+            and min(self.a, self.b, self.n, self.shift) >= 0
+            and self.group >= 1
             and self.form in (PLAIN, PAIRS, ROWS, COLUMNS)
         ):
             raise ValueError(f"inconsistent mask view {self}")

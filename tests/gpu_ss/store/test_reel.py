@@ -21,6 +21,7 @@ from gpu_ss.provider.reel import (
     ReelReader,
     ReelWriter,
     from_zero,
+    layout,
     plan_digest,
     stored_words,
 )
@@ -79,7 +80,7 @@ def test_other_ranks_plans_and_orders_are_refused() -> None:
 
 def test_what_was_made_in_another_shape_is_not_stored() -> None:
     made = random_arrays(0)
-    writer = ReelWriter(BACKEND, 0, SPECS, lambda place, words: None)
+    writer = ReelWriter(BACKEND, layout(0, SPECS), lambda place, words: None)
     with pytest.raises(CorrelationError, match="another shape"):
         writer.keep(2, [made[2][0][:-1]])
     with pytest.raises(CorrelationError, match="another shape"):

@@ -243,10 +243,10 @@ def test_the_number_of_reels_is_limited(shelf: Shelf, monkeypatch: pytest.Monkey
 def test_discarding(shelf: Shelf) -> None:
     heads = [put(shelf) for _ in range(3)]
     with shelf.draft(new_head()) as draft:
-        gone = [heads[0].id, heads[2].id, new_head().id, draft._head.id]
+        gone = [heads[0].id, heads[2].id, new_head().id, draft.head.id]
         assert shelf.discard(gone) == 2
         assert shelf.heads(PURPOSE) == [heads[1]]
-        assert shelf.has(draft._head.id), "what is being written is not discarded"
+        assert shelf.has(draft.head.id), "what is being written is not discarded"
 
 
 def test_each_store_has_its_key(store: Store, tmp_path: Path) -> None:
