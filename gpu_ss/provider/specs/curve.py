@@ -15,7 +15,7 @@ from gpu_ss.ring import WORD, Array, Ring
 
 @dataclass(frozen=True)
 class CurveLookup(Correlation):
-    """Of a mask r of n numbers of `source` bits, look-up masks mu, nu of looks[0], looks[1] bits, and two bit masks.
+    """Of a mask r of n numbers of `source` bits, look-up masks mu, nu of looks[0], looks[1] bits, two bit masks.
 
     r is cut at `cell` bits into rh and rl. Outputs: the unit vectors of rh modulo 2^index, XOR-shared
     [2^index / 64, n] (rank 0's bit there decides the sign sigma). With L = -sigma rl, and again times the first bit
