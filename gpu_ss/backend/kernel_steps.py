@@ -10,6 +10,7 @@ from gpu_ss.ring import WORD, Array, word_count
 
 _MAX_DEGREE = 4  # choose.cu is compiled for degrees 1 to 4
 _BYTES = 8
+MOST_IN_REGISTERS = 8  # words of a unit vector
 _SUMS = 32  # partial sums per row (steps.cu)
 
 
@@ -166,11 +167,12 @@ class StepKernels(Launcher):
     def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
         self._check_operands(x=x, unit=unit, table=table)
         count = table.size // WORD
-        _require(count in (1, 2, 4, 8, 64), f"tables have no {table.size} entries")
+        _require(count in (1, 2, 4, 8, 16, 32, 64), f"tables have no {table.size} entries")
         _check_shapes(x=(x, (x.size,)), unit=(unit, (count, x.size)), table=(table, (count * WORD,)))
         out = self.empty(x.size)
         if x.size:
-            self._launch("table_sums", x.size, x, unit, table, out, count)
+            kernel = "table_sums" if count <= MOST_IN_REGISTERS else "large_table_sums"
+            self._launch(kernel, x.size, x, unit, table, out, count)
         return out
 
 

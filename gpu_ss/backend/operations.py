@@ -168,7 +168,7 @@ class Operations(ABC):
 
     @abstractmethod
     def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
-        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128, 256, 512 or 4096.
+        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128, 256, .. 4096.
 
         x [n]: opened numbers. unit [size / 64, n]: bit j of element e is bit j % 64 of unit[j / 64, e].
         """

@@ -73,6 +73,7 @@ KERNELS = {
     "exp_lookup": Kernel("choose.cu", "ppppiiiui"),
     "exp_finish": Kernel("choose.cu", "ppppii"),
     "table_sums": Kernel("choose.cu", "ppppii"),
+    "large_table_sums": Kernel("choose.cu", "ppppii"),
     "digit_monomials": Kernel("circuits.cu", "pppii", block=64),
     "plane_products": Kernel("circuits.cu", "pppii"),
     "digit_compare": Kernel("circuits.cu", "ppppiiui", block=64),

@@ -15,12 +15,12 @@ from gpu_ss.ring import WORD, Array, Ring
 
 @dataclass(frozen=True)
 class CurveLookup(Correlation):
-    """Of a mask r of n numbers of `source` bits, look-up masks mu, nu of look[0], look[1] bits, and two bit masks.
+    """Of a mask r of n numbers of `source` bits, look-up masks mu, nu of looks[0], looks[1] bits, two bit masks.
 
     r is cut at `cell` bits into rh and rl. Outputs: the unit vectors of rh modulo 2^index, XOR-shared
     [2^index / 64, n] (rank 0's bit there decides the sign sigma). With L = -sigma rl, and again times the first bit
     mask: sigma, L, -sigma mu - L nu [2, 3, n] in Z_2^bits; sigma msb(mu) and L msb(nu) [2, n] in what is above
-    2^look of that. For x itself: r [n], the second bit mask and that times r [2, n] in Z_2^line_bits; msb(r), also
+    2^looks of that. For x itself: r [n], the second bit mask and that times r [2, n] in Z_2^line_bits; msb(r), also
     times the bit, [2, n] in what is above 2^source.
     """
 
@@ -32,7 +32,7 @@ class CurveLookup(Correlation):
     source: int
     cell: int
     index: int
-    look: tuple[int, int]
+    looks: tuple[int, int]
     bits: int
     line_bits: int
 
@@ -43,7 +43,7 @@ class CurveLookup(Correlation):
         return (
             Out(((1 << self.index) // WORD, n), xor=True),
             Out((2, 3, n), self.bits),
-            *(Out((2, n), self.bits - look) for look in self.look),
+            *(Out((2, n), self.bits - look) for look in self.looks),
             Out((3, n), self.line_bits),
             Out((2, n), max(1, self.line_bits - self.source)),
         )
@@ -62,12 +62,12 @@ class CurveLookup(Correlation):
         slope = zero - sign * Ring(self.cell).reduce(r)
         mu, nu = (
             Ring(bits).reduce(dealing.mask(number)).reshape(-1)
-            for number, bits in zip((self.value, self.slope), self.look, strict=True)
+            for number, bits in zip((self.value, self.slope), self.looks, strict=True)
         )
         lines = xp.stack([sign, slope, zero - sign * mu - slope * nu])
         tops = [
             factor * (mask >> np.uint64(bits - 1))
-            for factor, mask, bits in zip((sign, slope), (mu, nu), self.look, strict=True)
+            for factor, mask, bits in zip((sign, slope), (mu, nu), self.looks, strict=True)
         ]
         top = r >> np.uint64(self.source - 1)
         return (
