@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.backend import Backend
-from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets
+from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets, number_fields
 from gpu_ss.protocols.compare import shape_for
 from gpu_ss.protocols.lookup import FRAC, SOFTMAX, fractions
 from gpu_ss.ring import Array, word_count
@@ -24,6 +24,7 @@ COMPARED_BITS = 24  # of GELU's comparisons
 DIGITS = shape_for(COMPARED_BITS, 6).digits
 PIECES, DEGREE = 6, 3  # of GELU
 ARITY = 4
+COUNT_BITS = 3  # of the wins in a group of the row maximum
 SIDE = 768  # of BERT-base's matrices
 HEADS, HEAD_SIZE = 12, 64
 
@@ -146,6 +147,15 @@ def _node(draw: Operands, n: int) -> Call:
     )
 
 
+def _node_numbers(draw: Operands, n: int) -> Call:
+    words = word_count(n, 1)
+    rows, _ = number_fields(ARITY, COUNT_BITS)
+    operands = [draw.planes(2 * ARITY - 1, n), draw.words(rows, 64 * words)]
+    return Call(
+        (ARITY, n), operands, lambda backend, x, s: backend.node_numbers(x, s, ARITY, COUNT_BITS, LEAD), n
+    )
+
+
 def _all_of(draw: Operands, n: int) -> Call:
     operands = [draw.planes(ARITY, n), draw.planes(ARITY + len(and_subsets(ARITY)), n)]
     return Call((ARITY, n), operands, lambda backend, x, basis: backend.all_of(x, basis, LEAD), n, 1)
@@ -259,6 +269,7 @@ SHARES: dict[str, Maker] = {
     "plane_products": _plane_products,
     "digit_compare": _digit_compare,
     "node": _node,
+    "node_numbers": _node_numbers,
     "all_of": _all_of,
     "unwrap": _unwrap,
     "piecewise": _piecewise,

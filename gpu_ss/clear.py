@@ -35,6 +35,7 @@ from gpu_ss.prg import Prg
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.compare import effective, ge_public
 from gpu_ss.protocols.fields import from_field, to_field
+from gpu_ss.protocols.inverses import PLACE, Windows, inverses, line_tables
 from gpu_ss.protocols.io import add_public, open_masked, reveal
 from gpu_ss.protocols.lines import LineTable, evaluate_lines
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
@@ -55,13 +56,14 @@ from gpu_ss.provider.specs.arithmetic import (
     WrapProduct,
 )
 from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
+from gpu_ss.provider.specs.inverse import fraction
 from gpu_ss.provider.specs.quotients import (
     QuotientMask,
     QuotientProduct,
     QuotientProducts,
     QuotientSquares,
 )
-from gpu_ss.provider.specs.tables import ExpLookup
+from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
 from gpu_ss.values import AShare, BShare, FShare
 
@@ -100,7 +102,7 @@ class ClearProvider(Provider):
         elif not isinstance(spec, VANISHING):
             arrays = self._dealt(spec, arrays)
             if isinstance(
-                spec, ExpLookup
+                spec, (ExpLookup, NearLookup)
             ):  # its sign depends on rank 0's share of the unit vector: all of it
                 arrays = self._dealt(spec, arrays)
         return arrays
@@ -251,6 +253,20 @@ def _evaluate(
     return Evaluated(AShare(value, ring, table.value_bits), line)
 
 
+def _inverses(party: Party, x: AShare, windows: Windows) -> AShare:
+    """The line around floor(x / 2^s), of the highest window from whose start on a digit of x is above 1."""
+    words = x.ring.reduce(x.data)
+    lines, found = [], np.zeros(x.shape, np.int64)
+    for w, shift in enumerate(windows.shifts):
+        base, slope = line_tables(windows.roots, shift == 0)
+        at = (words >> np.uint64(shift)) & np.uint64(base.size - 1)
+        value = (base[at] << np.uint64(PLACE)) + slope[at] * fraction(words, shift, PLACE)
+        lines.append(value << np.uint64(windows.scales[w]))
+        digit = Ring(windows.widths[w]).reduce(words >> np.uint64(windows.starts[w]))
+        found = np.where(digit > np.uint64(1), w, found)
+    return AShare(np.take_along_axis(np.stack(lines), found[None], axis=0)[0], RING64, 0)
+
+
 def _segmented(
     party: Party,
     x: AShare,
@@ -363,6 +379,7 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
     exp2: _exp2,
     to_field: _to_field,
     from_field: _from_field,
+    inverses: _inverses,
     segmented: _segmented,
     laplace: _laplace,
     gaussian: _gaussian,

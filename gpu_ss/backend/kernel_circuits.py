@@ -8,11 +8,12 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from gpu_ss.backend.launcher import Launcher
-from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets
-from gpu_ss.ring import Array
+from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets, number_fields
+from gpu_ss.ring import WORD, Array
 
 MOST_BITS = 8  # of a digit
 MOST_PLANES = 8  # joined by `node` and `all_of`
+MOST_NUMBERED = 4  # digits joined by `node_numbers`
 
 
 class CircuitKernels(Launcher):
@@ -74,6 +75,19 @@ class CircuitKernels(Launcher):
         out = self.empty((1, words))
         if words:
             self._launch("all_of", words, opened, basis, out, planes, int(lead))
+        return out
+
+    def node_numbers(self, opened: Array, shares: Array, arity: int, field: int, lead: np.uint64) -> Array:
+        self._check_operands(opened=opened, shares=shares)
+        if not 1 <= arity <= MOST_NUMBERED or not 1 <= field < WORD:
+            raise ValueError(f"no node of {arity} digits gives a number of {field} bits")
+        rows, per = number_fields(arity, field)
+        words = _words(opened=(opened, 2 * arity - 1))
+        if shares.shape != (rows, WORD * words):
+            raise ValueError(f"shares must have the shape {(rows, WORD * words)}, not {shares.shape}")
+        out = self.empty(WORD * words)
+        if words:
+            self._launch("node_numbers", out.size, opened, shares, out, arity, field, per, int(lead))
         return out
 
     @cached_property

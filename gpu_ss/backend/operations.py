@@ -81,6 +81,15 @@ class Operations(ABC):
         """
 
     @abstractmethod
+    def node_numbers(self, opened: Array, shares: Array, arity: int, field: int, lead: np.uint64) -> Array:
+        """`node` of 1 to 4 digits, without equality, as shares modulo 2^field: [64 V].
+
+        For digits of which at most one term is 1: then the sum over the integers is the joint result. `opened`
+        [2 arity - 1, V] as for `node`; `shares` [rows, 64 V]: those of the masks' products, in fields of words
+        (`number_fields`). Result below 2^field.
+        """
+
+    @abstractmethod
     def all_of(self, opened: Array, basis: Array, lead: np.uint64) -> Array:
         """AND of k = 2 .. 8 shared planes from their opened masked forms: [1, V].
 
@@ -149,7 +158,7 @@ class Operations(ABC):
 
     @abstractmethod
     def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
-        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128 or 256.
+        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128, 256 or 4096.
 
         x [n]: opened numbers. unit [size / 64, n]: bit j of element e is bit j % 64 of unit[j / 64, e].
         """

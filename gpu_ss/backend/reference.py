@@ -118,6 +118,7 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
     digit_compare = staticmethod(reference_circuits.digit_compare)
     node = staticmethod(reference_circuits.node)
     all_of = staticmethod(reference_circuits.all_of)
+    node_numbers = staticmethod(reference_circuits.node_numbers)
     unwrap = staticmethod(reference_steps.unwrap)
     piecewise = staticmethod(reference_steps.piecewise)
     exp_lookup = staticmethod(reference_steps.exp_lookup)

@@ -146,6 +146,51 @@ def node(opened: Words, basis: Words, arity: int, with_eq: bool, lead: np.uint64
 
 
 @lru_cache(maxsize=64)
+def number_subsets(arity: int) -> tuple[int, ...]:
+    """The products of masks, single ones among them, that `node_numbers` needs, as bit sets over a node's inputs.
+
+    For every set of eq's, in ascending order: the set itself, then with lt_j of each digit j below its members.
+    """
+    subsets = []
+    for t, above in enumerate(_subsets([arity + j - 1 for j in range(1, arity)])):
+        below = (t & -t).bit_length() if t else arity
+        subsets += [*([above] if t else []), *(above | 1 << digit for digit in range(below))]
+    return tuple(subsets)
+
+
+def number_fields(arity: int, field: int) -> tuple[int, int]:
+    """Words that hold `number_subsets` in fields of that many bits, and fields to a word."""
+    count = len(number_subsets(arity))
+    rows = -(-count // (64 // field))
+    return rows, -(-count // rows)
+
+
+def node_numbers(opened: Words, shares: Words, arity: int, field: int, lead: np.uint64) -> Words:
+    """See Operations.node_numbers: lt_(m-1) + eq_(m-1) (lt_(m-2) + ...) over the integers."""
+    n, (_, per) = 64 * opened.shape[1], number_fields(arity, field)
+    slots = {s: divmod(k, per) for k, s in enumerate(number_subsets(arity))}
+    bits = np.unpackbits(opened.view(np.uint8), axis=1, bitorder="little").astype(np.uint64)
+
+    def share(subset: int) -> Words:
+        row, place = slots[subset] if subset else (0, 0)
+        return shares[row] >> np.uint64(place * field) if subset else np.full(n, lead & np.uint64(1))
+
+    def times(plane: int, plain: Words, masked: Words) -> Words:
+        """From shares of E and rho E: of x E, for x = d + (1 - 2 d) rho with d open."""
+        return np.where(bits[plane] == 1, plain - masked, masked)
+
+    above = _subsets([arity + j - 1 for j in range(1, arity)])
+    value = [times(0, share(t), share(t | 1)) for t in above]
+    for digit in range(1, arity):
+        above = above[0::2]
+        lower = [times(arity + digit - 1, *pair) for pair in zip(value[0::2], value[1::2], strict=True)]
+        value = [
+            times(digit, share(t), share(t | 1 << digit)) + low for t, low in zip(above, lower, strict=True)
+        ]
+    return value[0] & np.uint64((1 << field) - 1)
+
+
+@lru_cache(maxsize=64)
 def and_subsets(fan_in: int) -> tuple[int, ...]:
     """The products of two and more of `fan_in` masks, as bit sets in ascending order."""
     return tuple(s for s in range(1, 1 << fan_in) if s.bit_count() >= 2)

@@ -75,6 +75,7 @@ KERNELS = {
     "digit_compare": Kernel("circuits.cu", "ppppiiui", block=64),
     "node": Kernel("circuits.cu", "pppiiui", block=64),
     "node_with_eq": Kernel("circuits.cu", "pppiiui", block=64),
+    "node_numbers": Kernel("numbers.cu", "pppiiiui", block=128),
     "all_of": Kernel("circuits.cu", "pppiui", block=64),
 }
 

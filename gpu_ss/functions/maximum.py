@@ -2,8 +2,9 @@
 
 One opening of a group's values gives all their pairwise differences under known masks, so every pair of a
 group is compared at once; the winner is the value whose comparisons all hold (ties: the first). With a dealer,
-groups of 8 (16 in the last level) make two levels of rows of up to 128, three of up to 1024; two parties alone
-take groups of 4 (8), one level more and half the comparisons.
+results are numbers, and the winner is the value whose count is complete: three rounds a level.
+Groups of 8 (16 in the last level) make two levels of rows of up to 128, three of up to 1024. Two parties alone AND
+the results, and take groups of 4 (8), one level more and half the comparisons.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy as np
 from gpu_ss.cost import FREE, Cost, opening
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.party import Party, Round, Steps, protocol
-from gpu_ss.protocols.boolean import and_planes, and_planes_cost, inverted
-from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
+from gpu_ss.protocols.boolean import and_planes, inverted
+from gpu_ss.protocols.compare import OpenedNumber, at_least
+from gpu_ss.protocols.counting import choose_by_count, choose_cost, signs, signs_cost
 from gpu_ss.protocols.io import Opened, add_public, open_masked
-from gpu_ss.protocols.select import Chooser, Variable, chooser_cost
+from gpu_ss.protocols.select import Chooser, Variable
 from gpu_ss.provider.specs.bits import COLUMNS, PAIRS, MaskView, columns, pair_differences, pairs_of, words_of
 from gpu_ss.ring import WORD, Array, Ring
 from gpu_ss.values import AShare, BShare
@@ -42,11 +44,9 @@ def maximum_cost(rows: int, n: int, bits: int, drop: int = 0, opened: bool = Fal
         width = bits if level == 0 else bits - drop
         if level or not opened:
             cost = cost + opening((groups * group, width))
-        padded = 64 * words_of(groups)
-        pairs = len(pairs_of(group))
-        cost = cost + tree_cost(pairs * padded, shape_for(bits - drop), 1)
-        cost = cost + and_planes_cost(group - 1, group * words_of(groups))
-        cost = cost + chooser_cost(group * padded, bits - drop, 1, [(1, False, False)])
+        padded, field = 64 * words_of(groups), _count_bits(group)
+        cost = cost + signs_cost(len(pairs_of(group)) * padded, bits - drop, field)
+        cost = cost + choose_cost(group * padded, field, bits - drop)
         n = -(-n // group)
     return cost
 
@@ -55,7 +55,8 @@ def maximum_cost(rows: int, n: int, bits: int, drop: int = 0, opened: bool = Fal
 def maximum(party: Party, x: AShare) -> Steps[AShare]:
     """max over the last axis, exact. Needs |x| < 2^(bits-3) units. [..., n] -> [...].
 
-    Opened: values under uniform masks of their ring; comparison results and winner bits under uniform bits.
+    Opened: values under uniform masks of their ring; inputs of comparison nodes under uniform bits, counts
+    of them under uniform masks modulo a power of two that holds them.
     """
     n = x.shape[-1]
     flat = padded_rows(party, x.reshape(-1, n))
@@ -117,15 +118,48 @@ def _level(party: Party, opened: Opened, group: int, drop: int) -> Steps[AShare]
     backend = party.backend
     words = (opened.ring.reduce(opened.words) >> Ring(64).constant(drop)).reshape(-1, group)
     groups = _Groups(words, words.shape[0], group, opened.mask.number, opened.ring.bits, drop)
-    wins = yield from _winners(party, groups)
     by_column = columns(backend, words).reshape(-1)
-    variable = Variable(groups.view(COLUMNS, by_column.size), 1)
     ring = Ring(opened.ring.bits - drop)
-    chooser = Chooser(party, BShare(wins.reshape(1, -1), (by_column.size,)), [variable], ring)
-    (d,) = yield Round("max", (chooser.item,))
-    chosen = chooser.finish(party, d, [by_column], [[[0, 1]]])
+    choose = _by_planes if party.economy.alone else _by_count
+    chosen = yield from choose(party, groups, by_column, ring)
     best = chosen.reshape(group, -1)[:, : groups.count].sum(axis=0)
     return AShare(best, ring, opened.frac_bits - drop)
+
+
+def _by_count(party: Party, groups: _Groups, by_column: Array, ring: Ring) -> Steps[Array]:
+    """Each value if it is the first maximum of its group, else 0: [group * padded groups].
+
+    That is if it is less than no later value, and all earlier ones are less than it: if there are as many of these,
+    less those of the others, as stand before it.
+    """
+    group, field = groups.group, _count_bits(groups.group)
+    differences = pair_differences(party.backend, groups.words).reshape(-1)
+    number = OpenedNumber(differences, groups.view(PAIRS, differences.size))
+    lost = (yield from signs(party, number, field)).reshape(len(pairs_of(group)), -1)
+    counts = [lost[0] * np.uint64(0)] * group
+    for k, (i, j) in enumerate(pairs_of(group)):
+        counts[i] = counts[i] - lost[k]
+        counts[j] = counts[j] + lost[k]
+    view = groups.view(COLUMNS, by_column.size)
+    flat = party.backend.xp.concatenate(counts)
+    before = np.repeat(np.arange(group, dtype=np.uint64), by_column.size // group)
+    return (
+        yield from choose_by_count(party, flat, field, party.backend.asarray(before), by_column, view, ring)
+    )
+
+
+def _count_bits(group: int) -> int:
+    """Bits that tell the counts of a group's winner and losers apart."""
+    return (group - 1).bit_length()
+
+
+def _by_planes(party: Party, groups: _Groups, by_column: Array, ring: Ring) -> Steps[Array]:
+    """The same from bits, for two parties alone: an AND more, and fewer products of numbers."""
+    wins = yield from _winners(party, groups)
+    variable = Variable(groups.view(COLUMNS, by_column.size), 1)
+    chooser = Chooser(party, BShare(wins.reshape(1, -1), (by_column.size,)), [variable], ring)
+    (d,) = yield Round("max", (chooser.item,))
+    return chooser.finish(party, d, [by_column], [[[0, 1]]])
 
 
 def _winners(party: Party, groups: _Groups) -> Steps[Array]:

@@ -229,16 +229,22 @@ def _borrows(
 
 def _tree(party: Party, public: Array, basis: Array, shape: TreeShape) -> Steps[Array]:
     """[c < r] for planes of public c, as one plane [1, V]."""
-    backend = party.backend
-    digits = len(shape.digits)
-    planes = backend.digit_compare(public[:-1], basis[:-1], shape.digits, party.lead)
-    less, equal = [planes[k] for k in range(digits)], [None, *(planes[digits + k] for k in range(digits - 1))]
+    less, equal = digits_below(party, public, basis, shape)
     for level in shape.nodes():
-        less, equal = yield from _level(party, level, less, equal)
+        less, equal = yield from level_of_nodes(party, level, less, equal)
     return less[0][None]
 
 
-def _level(
+def digits_below(
+    party: Party, public: Array, basis: Array, shape: TreeShape
+) -> tuple[list[Array], list[Array | None]]:
+    """Of each digit of public planes c and the mask r, the planes [c < r] and [c = r] (None for the first)."""
+    digits = len(shape.digits)
+    planes = party.backend.digit_compare(public[:-1], basis[:-1], shape.digits, party.lead)
+    return [planes[k] for k in range(digits)], [None, *(planes[digits + k] for k in range(digits - 1))]
+
+
+def level_of_nodes(
     party: Party, level: list[tuple[int, bool]], less: list[Array], equal: list[Array | None]
 ) -> Steps[tuple[list[Array], list[Array | None]]]:
     """One level of nodes: all their inputs are opened in one round."""

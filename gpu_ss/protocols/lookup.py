@@ -10,7 +10,8 @@ may be off by one from floor(y), which the signed remainder l - rl repairs.
    K times the mask and of K times the mask's wrap-around turn it into shares of 2^y in a large ring.
 3. Outside the range the look-up is meaningless; a comparison made from the same opening of y gives a gate
    bit g, opened under a uniform bit, and the dealer's shares are given times that bit too: the result is
-   exactly g * 2^y. So 2^y is 0 below the range, and saturates above it.
+   exactly g * 2^y. So 2^y is 0 below the range, and saturates above it. Where the table's lower half is 0 and y
+   stays below its end, the gate needs no comparison (`_exp2_near`): look-up and gate take one round.
 
 Everything opened is uniform in its group: y + r, the look-up's value + mask, comparison nodes, gate bits.
 Relative error about 2^-14, plus an absolute unit of 2^-scale.
@@ -28,10 +29,12 @@ from numpy.typing import NDArray
 from gpu_ss.cost import Cost, opening
 from gpu_ss.party import Item, Party, Round, Steps, local, together
 from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
+from gpu_ss.protocols.counting import entries_at, unit_entry
 from gpu_ss.protocols.select import bit_values, bit_values_cost
 from gpu_ss.provider.correlation import BitMask, Mask
 from gpu_ss.provider.specs.bits import words_of
-from gpu_ss.provider.specs.tables import ExpLookup
+from gpu_ss.provider.specs.counts import DigitUnits, digit_words
+from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import Array, Ring, wire_bytes
 from gpu_ss.values import AShare
 
@@ -88,6 +91,12 @@ def fractions() -> NDArray[np.uint64]:
 
 def exp2_cost(n: int, compare_bits: int, span: ExpRange, ring: Ring, saturate: bool = False) -> Cost:
     """Cost of `exp2_opened` for n exponents."""
+    if not saturate and near(span, compare_bits):
+        low, high = _gate_digits(compare_bits)
+        dealt = wire_bytes(3 * n << GATE_BITS, ring.bits) + 8 * n * (
+            1 + digit_words(low, GATE_BITS) + digit_words(high, GATE_BITS)
+        )
+        return opening((n, span.look_bits), (n, GATE_BITS)) + Cost(offline=dealt)
     gates = 1 + saturate
     look = opening((n, span.look_bits)) + Cost(offline=8 * n + wire_bytes(6 * n, ring.bits))
     nodes = tree_cost(n, shape_for(compare_bits, gates), gates)
@@ -102,6 +111,8 @@ def exp2_opened(
 
     0 below span.low. Above span.high: 2^high if `saturate`, else y must be known to stay below it.
     """
+    if not saturate and near(span, number.view.bits) and not party.economy.alone:
+        return (yield from _exp2_near(party, number, span, ring))
     backend, view = party.backend, number.view
     n, words = view.n, words_of(view.n)
     look = party.provider.take(Mask((n,), span.look_bits))
@@ -109,9 +120,7 @@ def exp2_opened(
     unit, factors = party.provider.take(
         ExpLookup(view, look.number, gate.number, FRAC, span.look_bits, FACTOR_SCALE, ring.bits)
     ).arrays
-    table = backend.asarray(fractions())
-    value = backend.exp_lookup(number.words, unit, table, FRAC, span.scale, span.table_low, party.lead)
-    value = value + look.only + (np.uint64(1 << (span.look_bits - 2)) & party.lead)
+    value = _looked_up(party, number.words, unit, span) + look.only
     limits = [span.low << FRAC, *([span.high << FRAC] if saturate else [])]
     (opened,), gates = yield from together(
         _one("exp", Item(value, (n,), span.look_bits)), at_least(party, number, limits)
@@ -125,6 +134,83 @@ def exp2_opened(
     if above is not None:
         data = data + above[0] * np.uint64(1 << (span.high + span.result_bits))
     return AShare(data, ring, span.result_bits)
+
+
+def _looked_up(party: Party, words: Array, unit: Array, span: ExpRange) -> Array:
+    """Shares of sigma T, biased so that its wrap can be told."""
+    backend = party.backend
+    table = backend.asarray(fractions())
+    value = backend.exp_lookup(words, unit, table, FRAC, span.scale, span.table_low, party.lead)
+    return value + (np.uint64(1 << (span.look_bits - 2)) & party.lead)
+
+
+GATE_BITS = 2  # of the counts that gate
+HALF_TABLE = 5  # bits of an index into half of the table
+DIGIT_BITS = 6  # of a digit of what is above, at most
+
+
+def near(span: ExpRange, bits: int) -> bool:
+    """Whether a gate is counted: T is 0 in the lower half of the table, and two digits hold y's bits above."""
+    upper = bits - FRAC - HALF_TABLE
+    return span.table_low + (1 << HALF_TABLE) < -span.scale and 2 <= upper <= 2 * DIGIT_BITS
+
+
+def _gate_digits(bits: int) -> tuple[int, int]:
+    """Widths of the lower and the upper digit of y's bits above."""
+    upper = bits - FRAC - HALF_TABLE
+    return upper // 2, upper - upper // 2
+
+
+def _exp2_near(party: Party, number: OpenedNumber, span: ExpRange, ring: Ring) -> Steps[AShare]:
+    """`exp2_opened` in one round, for y below the upper end of the table.
+
+    With w = h' - table_low of the whole y, T is 0 but for w modulo 64 in [32, 64). Let G = (p >> 5) - (q >> 5), p
+    and q being what the opening and its mask have of w: w = 32 G + delta with |delta| < 32. So w in [32, 64) has G
+    in {1, 2}, and any other w of such a G gives T = 0: the gate [G = 1] + [G = 2] is exact. It asks whether q >> 5
+    is one of two public numbers, in two digits; of their unit vectors, modulo 4, public weights make a count that
+    is 3 exactly for a match of both digits. Opened: the look-up and that count, under uniform masks of their rings.
+    """
+    view, take = number.view, party.provider.take
+    look, gate = take(Mask((view.n,), span.look_bits)), take(Mask((view.n,), GATE_BITS))
+    low, high = _gate_digits(view.bits)
+    starts = FRAC + HALF_TABLE, FRAC + HALF_TABLE + low
+    digits = take(DigitUnits(view, starts, (low, high), GATE_BITS)).only
+    scales = GATE_BITS, FRAC, span.look_bits, FACTOR_SCALE, ring.bits
+    unit, factors = take(NearLookup(view, look.number, gate.number, *scales)).arrays
+    value = _looked_up(party, number.words, unit, span) + look.only
+    lifted = Ring(view.bits).reduce(number.words - np.uint64(span.table_low << FRAC & (2**64 - 1)))
+    count = _gate_count(party, lifted >> np.uint64(FRAC + HALF_TABLE), digits, low, high) + gate.only
+    opened, counted = yield Round(
+        "exp", (Item(value, (view.n,), span.look_bits), Item(count, (view.n,), GATE_BITS))
+    )
+    entry = Ring(GATE_BITS).reduce(counted - np.uint64(3))
+    k, less, wrap = entries_at(party, entry, factors)
+    size = opened - np.uint64(1 << (span.look_bits - 2))
+    wrapped = (opened >> np.uint64(span.look_bits - 1)) ^ np.uint64(1)
+    return AShare(k * size + less + wrap * wrapped, ring, span.result_bits)
+
+
+def _gate_count(party: Party, above: Array, units: Array, low: int, high: int) -> Array:
+    """Shares modulo 4 of a number that is 3 exactly if the digits are those of above - 1 or above - 2.
+
+    Where both have one upper digit: [upper] + 2 [lower]. Else [upper 1] + 2 [lower 1] + 2 [upper 2] + [lower 2],
+    which is 0, 1 or 2 for what matches no pair.
+    """
+    split = digit_words(low, GATE_BITS)
+    lower, upper = [], []
+    for less in (1, 2):
+        digits = Ring(low + high).reduce(above - np.uint64(less))
+        lower.append(unit_entry(party, units[:split], Ring(low).reduce(digits), GATE_BITS))
+        digit = digits >> np.uint64(low)
+        upper.append((digit, unit_entry(party, units[split:], digit, GATE_BITS)))
+    (first, matched), (second, other) = upper
+    differ = party.backend.xp.where(first == second, np.uint64(0), np.uint64(1))
+    return (
+        matched
+        + (lower[0] << np.uint64(1))
+        + differ * (other << np.uint64(1))
+        + (np.uint64(2) - differ) * lower[1]
+    )
 
 
 def _one(tag: str, item: Item) -> Steps[list[Array]]:

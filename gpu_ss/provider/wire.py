@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 import gpu_ss.provider.specs.arithmetic
 import gpu_ss.provider.specs.bits
+import gpu_ss.provider.specs.counts
 import gpu_ss.provider.specs.fields
+import gpu_ss.provider.specs.inverse
 import gpu_ss.provider.specs.quotients
 import gpu_ss.provider.specs.tables
 import gpu_ss.provider.specs.transfers  # noqa: F401 - these modules fill the registry

@@ -11,13 +11,13 @@ from gpu_ss.field import FIELD60
 from gpu_ss.functions import published
 from gpu_ss.functions.activation import activation, relu
 from gpu_ss.functions.exp import exp
-from gpu_ss.functions.inverse import rsqrt
+from gpu_ss.functions.inverse import raw_inverse, rsqrt
 from gpu_ss.functions.layernorm import unit_rows
 from gpu_ss.functions.maximum import argmax
 from gpu_ss.functions.noise import protect
 from gpu_ss.functions.privacy import Guarantee
 from gpu_ss.functions.segmented import segmented
-from gpu_ss.functions.softmax import softmax
+from gpu_ss.functions.softmax import softmax, softmax_weights
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.protocols import quotient
@@ -108,6 +108,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "segments": lambda p, x: segmented(p, secret(p, x), published.PUMA, 40),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),
+    "inverses": lambda p, x: raw_inverse(p, secret(p, np.abs(x) + 1), "rsqrt"),
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
@@ -115,6 +116,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "lifted rows": _lifted_rows,
     "guarded": _guarded,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
+    "softmax weights": lambda p, x: softmax_weights(p, secret(p, x / 2**14, Ring(28), 12).reshape(4, 24)),
     "laplace": lambda p, x: _noisy(p, x, "laplace"),
     "gaussian": lambda p, x: _noisy(p, x, "gaussian"),
     "layernorm": lambda p, x: unit_rows(p, secret(p, x / 2**20).reshape(4, 24), 1e-12, 20),

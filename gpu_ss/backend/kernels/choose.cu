@@ -120,4 +120,5 @@ KERNEL table_sums(const u64* __restrict__ x, const u64* __restrict__ unit, const
   if (count == 1) all_table_sums<1>(x, unit, table, out, n);
   if (count == 2) all_table_sums<2>(x, unit, table, out, n);
   if (count == 4) all_table_sums<4>(x, unit, table, out, n);
+  if (count == 64) all_table_sums<64>(x, unit, table, out, n);
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
 from gpu_ss.provider.specs.bits import MaskView, bit_words, words_of
-from gpu_ss.ring import Array
+from gpu_ss.ring import Array, Ring
 
 INDEX_BITS = 6  # unit vectors of 64 entries: one word per element
 
@@ -40,18 +40,54 @@ class ExpLookup(Correlation):
         return (Out((n,), xor=True), Out((6, n), self.bits))
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        n, xp = self.view.n, dealing.backend.xp
-        r = self.view.words(dealing)
-        high = (r >> np.uint64(self.frac)) & np.uint64((1 << INDEX_BITS) - 1)
-        unit = (high * np.uint64(0) + np.uint64(1)) << high
-        positive = (dealing.share0[0].reshape(-1) >> high) & np.uint64(1)  # type: ignore[union-attr]
-        low = r & np.uint64((1 << self.frac) - 1)
-        size = dealing.backend.asarray(power_table(self.frac, self.scale))[low.astype(np.int64)]
-        factor = xp.where(positive != 0, size, np.uint64(0) - size)
-        mu = dealing.mask(self.look).reshape(-1)
-        top = (mu >> np.uint64(self.look_bits - 1)) << np.uint64(self.look_bits)
-        three = xp.stack([factor, np.uint64(0) - factor * mu, factor * top])
-        return unit, xp.concatenate([three, three * bit_words(dealing, self.gate, n)])
+        unit, three = unit_and_factors(self, dealing)
+        bits = bit_words(dealing, self.gate, self.view.n)
+        return unit, dealing.backend.xp.concatenate([three, three * bits])
+
+
+@dataclass(frozen=True)
+class NearLookup(Correlation):
+    """ExpLookup for a gate that is a count: `gate` is a mask s of n numbers modulo 2^field.
+
+    Outputs: the unit vector as in ExpLookup; then K, -K mu, K 2^look_bits msb(mu), each times [s = j] for all j:
+    [2^field, 3, n].
+    """
+
+    view: MaskView
+    look: int
+    gate: int
+    field: int
+    frac: int
+    look_bits: int
+    scale: int
+    bits: int
+
+    refs: ClassVar = ("view", "look", "gate")
+
+    def outputs(self) -> tuple[Out, ...]:
+        n = self.view.n
+        return (Out((n,), xor=True), Out((1 << self.field, 3, n), self.bits))
+
+    def deal(self, dealing: Dealing) -> Sequence[Array]:
+        xp = dealing.backend.xp
+        unit, three = unit_and_factors(self, dealing)
+        s = Ring(self.field).reduce(dealing.mask(self.gate)).reshape(-1)
+        where = [xp.where(s == np.uint64(j), three, np.uint64(0)) for j in range(1 << self.field)]
+        return unit, xp.stack(where)
+
+
+def unit_and_factors(spec: ExpLookup | NearLookup, dealing: Dealing) -> tuple[Array, Array]:
+    """The unit vector, and K, -K mu, K 2^look_bits msb(mu): [3, n]."""
+    xp, r = dealing.backend.xp, spec.view.words(dealing)
+    high = (r >> np.uint64(spec.frac)) & np.uint64((1 << INDEX_BITS) - 1)
+    unit = (high * np.uint64(0) + np.uint64(1)) << high
+    positive = (dealing.share0[0].reshape(-1) >> high) & np.uint64(1)  # type: ignore[union-attr]
+    low = r & np.uint64((1 << spec.frac) - 1)
+    size = dealing.backend.asarray(power_table(spec.frac, spec.scale))[low.astype(np.int64)]
+    factor = xp.where(positive != 0, size, np.uint64(0) - size)
+    mu = dealing.mask(spec.look).reshape(-1)
+    top = (mu >> np.uint64(spec.look_bits - 1)) << np.uint64(spec.look_bits)
+    return unit, xp.stack([factor, np.uint64(0) - factor * mu, factor * top])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_ss.backend.reference import ReferenceBackend
-from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets
+from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets, number_fields
 from gpu_ss.protocols.compare import r4, r8, shape_for
 from tests.gpu_ss.backend.test_conformance import Words, call
 from tests.support.backends import COMPILED_BACKENDS, open_backend
@@ -40,6 +40,11 @@ def _node(words: Words, n: int, arity: int, with_eq: bool, lead: np.uint64) -> A
 
 def _all_of(words: Words, n: int, planes: int, lead: np.uint64) -> Any:
     return words(planes, n), words((1 << planes) - 1, n), lead
+
+
+def _node_numbers(words: Words, n: int, arity: int, field: int, lead: np.uint64) -> Any:
+    rows, _ = number_fields(arity, field)
+    return words(2 * arity - 1, n), words(rows, 64 * n), arity, field, lead
 
 
 ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
@@ -83,6 +88,15 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for lead in LEADS
         for n in [*SIZES, 2_001]
     ),
+    *(
+        ("node_numbers", f"{n} words, {k} {field}",
+         lambda w, n=n, case=(k, field), lead=lead: _node_numbers(w, n, *case, lead))
+        for k in (1, 2, 3, 4)
+        for field in (1, 3, 4, 31, 63)
+        for lead in LEADS
+        for n in SIZES
+    ),
+    ("node_numbers", "threads", lambda w: _node_numbers(w, THREADED // 16, 4, 3, LEADS[1])),
     *(("all_of", f"threads {k}", lambda w, k=k: _all_of(w, 3 * THREADED, k, LEADS[1])) for k in (2, 5)),
 ]  # fmt: skip
 
@@ -155,6 +169,10 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.all_of(zeros((1, 4)), zeros((1, 4)), lead)),
         (ValueError, lambda: backend.all_of(zeros((9, 4)), zeros((511, 4)), lead)),
         (ValueError, lambda: backend.all_of(zeros((2, 4)), zeros((4, 4)), lead)),
+        (ValueError, lambda: backend.node_numbers(zeros((9, 4)), zeros((3, 256)), 5, 3, lead)),
+        (ValueError, lambda: backend.node_numbers(zeros((3, 4)), zeros((1, 256)), 2, 64, lead)),
+        (ValueError, lambda: backend.node_numbers(zeros((3, 4)), zeros((1, 255)), 2, 3, lead)),
+        (ValueError, lambda: backend.node_numbers(zeros((2, 4)), zeros((1, 256)), 2, 3, lead)),
     ]
     for error, attempt in refused:
         with pytest.raises(error):
