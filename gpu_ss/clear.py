@@ -34,6 +34,7 @@ from gpu_ss.party import Party, Protocol, Round, Steps
 from gpu_ss.prg import Prg
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.compare import effective, ge_public
+from gpu_ss.protocols.curve import CELL, INDEX, START, VALUE, CurveTable, look_up_curve
 from gpu_ss.protocols.fields import from_field, to_field
 from gpu_ss.protocols.inverses import PLACE, Windows, inverses, line_tables
 from gpu_ss.protocols.io import add_public, open_masked, reveal
@@ -82,6 +83,7 @@ VANISHING = (
     RowSquareSum,
     WrapProduct,
 )
+SIGNED = (ExpLookup, NearLookup)
 UNIT_MASK = np.uint64((1 << UNITS) - 1)
 
 
@@ -101,9 +103,7 @@ class ClearProvider(Provider):
             self._masks[number] = outs[0].shape
         elif not isinstance(spec, VANISHING):
             arrays = self._dealt(spec, arrays)
-            if isinstance(
-                spec, (ExpLookup, NearLookup)
-            ):  # its sign depends on rank 0's share of the unit vector: all of it
+            if isinstance(spec, SIGNED):  # by rank 0's share of the unit vector: all of it
                 arrays = self._dealt(spec, arrays)
         return arrays
 
@@ -313,6 +313,20 @@ def _evaluate_lines(party: Party, x: AShare, table: LineTable) -> AShare:
     return AShare(np.where(inside, value, beyond).view(np.uint64), x.ring, x.frac_bits)
 
 
+def _look_up_curve(
+    party: Party, x: AShare, table: CurveTable, bits: int, ring: Ring, frac_bits: int
+) -> AShare:
+    """The line of x's cell, with the rounding of the result; 0 below all cells, x above them."""
+    units = signed(x.ring, x.data)
+    place = units + START
+    cell = np.clip(place >> np.int64(CELL), 0, (1 << INDEX) - 1)
+    rise = np.array(table.slopes, np.int64)[cell] * (place & np.int64((1 << CELL) - 1))
+    value = _rounded(np.array(table.values, np.int64)[cell] + rise, VALUE - frac_bits)
+    line = units << np.int64(frac_bits - FRAC)
+    found = np.where(place < 0, 0, np.where(place >> np.int64(CELL + INDEX) > 0, line, value))
+    return AShare(found.view(np.uint64), ring, frac_bits)
+
+
 def _exp2(party: Party, z: AShare, ring: Ring) -> AShare:
     """2^z with rank 0's factor rounded, rank 1's being 1; exactly 0 below."""
     w = signed(z.ring, z.data) + (BELOW << FRAC)
@@ -376,6 +390,7 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
     maximum: _maximum,
     evaluate: _evaluate,
     evaluate_lines: _evaluate_lines,
+    look_up_curve: _look_up_curve,
     exp2: _exp2,
     to_field: _to_field,
     from_field: _from_field,

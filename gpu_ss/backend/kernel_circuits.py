@@ -11,7 +11,7 @@ from gpu_ss.backend.launcher import Launcher
 from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets, number_fields
 from gpu_ss.ring import WORD, Array
 
-MOST_BITS = 8  # of a digit
+MOST_BITS = 9  # of a digit
 MOST_PLANES = 8  # joined by `node` and `all_of`
 MOST_NUMBERED = 4  # digits joined by `node_numbers`
 

@@ -52,7 +52,7 @@ class Operations(ABC):
     def digit_monomials(self, planes: Array, widths: Sequence[int]) -> Array:
         """All products of planes inside each digit, then the top plane.
 
-        `planes` [1 + sum(widths), W] holds the bits of numbers, lowest first; digits of `widths` (1 to 8) bits from
+        `planes` [1 + sum(widths), W] holds the bits of numbers, lowest first; digits of `widths` (1 to 9) bits from
         the low end cover all but the top one. A digit of b bits gives 2^b - 1 planes, the product over the set
         bits of S for S = 1 .. 2^b - 1. Result [sum(2^b - 1) + 1, W].
         """
@@ -158,7 +158,7 @@ class Operations(ABC):
 
     @abstractmethod
     def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
-        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128, 256 or 4096.
+        """sum_j bit j of `unit` times table[(x - j) mod size]: [n], for tables of size 64, 128, 256, .. 4096.
 
         x [n]: opened numbers. unit [size / 64, n]: bit j of element e is bit j % 64 of unit[j / 64, e].
         """

@@ -1,6 +1,7 @@
 """Activations as piecewise cubics with exact tails: GeLU, tanh, and ReLU.
 
-Two parties alone take lines for many elements of GeLU (`protocols.lines`), else quadratics.
+With a dealer, GeLU of numbers that are known to be small is a look-up of lines (`protocols.curve`). Two parties
+alone take lines for many elements of GeLU (`protocols.lines`), else quadratics.
 
 x is read with FRAC = 12 fractional bits. Where a function behaves like x, that part is kept apart at x's own
 scale, so large inputs pass exactly; the fitted remainder is small, scaled high, and truncated at the end.
@@ -11,9 +12,10 @@ from __future__ import annotations
 from gpu_ss.cost import FREE, Cost, opening
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import RingMismatch
-from gpu_ss.functions.tables import LINES, QUADRATIC, line_table, table
+from gpu_ss.functions.tables import CURVES, LINES, QUADRATIC, curve_table, line_table, table
 from gpu_ss.party import Party, Round, Steps, protocol, together
 from gpu_ss.protocols.compare import alone_is_cheaper, at_least, effective, shape_for, tree_cost
+from gpu_ss.protocols.curve import curve_holds, look_up_curve
 from gpu_ss.protocols.io import open_masked
 from gpu_ss.protocols.lines import evaluate_lines, lines_are_cheaper, lines_cost
 from gpu_ss.protocols.millionaire import relu_alone
@@ -49,6 +51,10 @@ def _activation_cost(
     frac_bits: int | None = None,
 ) -> Cost:
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
+    bits = min(read.bits, compare_bits or read.bits)
+    if name in CURVES and curve_holds(bits, out_ring, out_frac):
+        cells: Cost = look_up_curve.cost(x, curve_table(name), bits, out_ring, out_frac)
+        return cells
     chosen, cost = activation_table(name), FREE
     width = _value_bits(chosen)
     if read.bits < width:
@@ -87,13 +93,16 @@ def activation(
 
     Result in `ring` with `frac_bits` (default: x's), both at least FRAC and at most what x had. With
     `compare_bits` the caller promises |x| < 2^(compare_bits - 2 - FRAC). Error: table's fit (see
-    docs/protocols.md) and one unit of 2^-12. Opens what `piecewise.evaluate` opens, and wrap bits.
+    docs/protocols.md) and one unit of 2^-12. Opens what `piecewise.evaluate` opens, and wrap bits; or what
+    `curve.look_up_curve` opens.
     """
     read, out_ring, out_frac = _plan(x, ring, frac_bits)
     x = yield from truncate.steps(party, x, x.frac_bits - FRAC, read)
     bits = min(read.bits, compare_bits or read.bits)
     if isinstance(name, str) and name in LINES and lines_are_cheaper(party, x.size, line_table(name), bits):
         return (yield from by_lines.steps(party, x, name, bits, out_ring, out_frac))
+    if name in CURVES and curve_holds(bits, out_ring, out_frac) and not party.economy.alone:
+        return (yield from look_up_curve.steps(party, x, curve_table(name), bits, out_ring, out_frac))
     chosen = activation_table(name, party.economy)
     width = _value_bits(chosen)
     if read.bits < width:

@@ -28,7 +28,7 @@ from gpu_ss.ring import Array, Ring, wire_bytes
 from gpu_ss.values import AShare
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class OpenedQuotient:
     """A quotient [rows, n] in `ring` that is open under a mask: value = words - R.
 

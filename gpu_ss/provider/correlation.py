@@ -29,8 +29,11 @@ from gpu_ss.ring import WORD, Array, word_count
 MAX_ELEMENTS = 1 << 33  # refuses absurd requests before anything is allocated
 #: The same for what a correlation's size grows with as a power.
 _MOST = dict.fromkeys(
-    ("bits", "widths", "width", "factor_bits", "frac", "look_bits", "scale", "degree"), WORD
+    ("bits", "widths", "width", "factor_bits", "frac", "look_bits", "scale", "degree", "source", "shift"),
+    WORD,
 )
+_MOST |= dict.fromkeys(("looks", "line_bits", "starts", "shifts", "scales", "cell"), WORD)
+_MOST |= dict.fromkeys(("field", "index"), 16)
 _MOST |= dict.fromkeys(("arity", "fan_in"), 8)
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 import gpu_ss.provider.specs.arithmetic
 import gpu_ss.provider.specs.bits
 import gpu_ss.provider.specs.counts
+import gpu_ss.provider.specs.curve
 import gpu_ss.provider.specs.fields
 import gpu_ss.provider.specs.inverse
 import gpu_ss.provider.specs.quotients

@@ -22,10 +22,11 @@ from gpu_ss.functions.maximum import maximum
 from gpu_ss.functions.noise import Gaussian, Laplace, gaussian, laplace
 from gpu_ss.functions.segmented import segmented
 from gpu_ss.functions.softmax import softmax, softmax_weights
-from gpu_ss.functions.tables import table
+from gpu_ss.functions.tables import curve_table, table
 from gpu_ss.party import Party, Protocol
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.protocols.compare import ge_public
+from gpu_ss.protocols.curve import look_up_curve
 from gpu_ss.protocols.fields import from_field, to_field
 from gpu_ss.protocols.piecewise import Evaluated, evaluate
 from gpu_ss.protocols.power import exp2
@@ -121,6 +122,16 @@ ALONE_CASES: dict[str, tuple[Callable[[Party, AShare], AShare], Any, int, float,
     # units of 2^-15 of centred entries, over norms of 25 and more; the inverse root reads neighbouring units
     "layernorm": (lambda p, x: unit_rows(p, x, 1e-5, 16), ROWS[2:], 16, 2.0**-13, 4 * 2.0**-16),
 }  # fmt: skip
+
+
+def test_a_definition_of_cells_is_what_two_parties_get() -> None:
+    """But for units, and which of two neighbouring lines is read: each holds the curve, whose second derivative is
+    below 0.8, within (2 / 32)^2 / 16 of that."""
+    x, apart = NUMBERS[np.abs(NUMBERS) < 2**10], 2 * UNIT + 0.8 / 32**2 / 2
+    args = curve_table("gelu"), 24, Ring(53), 12
+    found = look_up_curve(ClearParty(get_backend("reference")), clear(x, Ring(48)), *args)
+    private = real(both(lambda p: look_up_curve(p, real_share(p, x, Ring(48), 12), *args)))
+    assert np.abs(decode(found.ring.reduce(found.data), found.ring, 12) - private).max() <= apart
 
 
 @pytest.mark.parametrize("name", sorted(ALONE_CASES))

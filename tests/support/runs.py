@@ -105,6 +105,7 @@ RUNS_BY_NAME: dict[str, Run] = {
     "relu": lambda p, x: relu(p, secret(p, x)),
     "gelu": lambda p, x: activation(p, secret(p, x), "gelu"),
     "gelu by lines": lambda p, x: evaluate_lines(p, secret(p, x / 2**20, Ring(24), 12), line_table("gelu")),
+    "gelu by cells": lambda p, x: activation(p, secret(p, x / 2**16, Ring(40), 12), "gelu", 24, Ring(53), 12),
     "segments": lambda p, x: segmented(p, secret(p, x), published.PUMA, 40),
     "exp": lambda p, x: exp(p, secret(p, x)),
     "rsqrt": lambda p, x: rsqrt(p, secret(p, np.abs(x))),

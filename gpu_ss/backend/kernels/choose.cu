@@ -115,10 +115,32 @@ FN void all_table_sums(const u64* x, const u64* unit, const u64* table, u64* out
   });
 }
 
+// The same for tables whose unit vectors do not fit in registers: each word is read where it is needed, at an address
+// that the opened number tells.
+#if SIMT
+#define FOREACH_LARGE(i, n) FOREACH(i, n)
+#else
+#define FOREACH_LARGE(i, n) FOREACH_STEP(i, n, 1, HEAVY / 64)
+#endif
+FN void large_table_sums(const u64* x, const u64* unit, const u64* table, u64* out, i64 count, i64 n) {
+  const u64 last = (u64)count - 1;
+  FOREACH_LARGE(i, n) {
+    const u64 at = x[i] & 63, block = x[i] >> 6;
+    u64 sum = 0;
+    for (i64 b = 0; b < count; b++) {
+      const u64 high = unit[((block - b) & last) * n + i], low = unit[((block - b - 1) & last) * n + i];
+      const u64 bits = (high << (63 - at)) | (low >> at >> 1);
+      for (int t = 0; t < 64; t++) sum += table[64 * b + t] & (0 - (bits >> (63 - t) & 1));
+    }
+    out[i] = sum;
+  }
+}
+
 KERNEL table_sums(const u64* __restrict__ x, const u64* __restrict__ unit, const u64* __restrict__ table,
                   u64* __restrict__ out, i64 count, i64 n) {
   if (count == 1) all_table_sums<1>(x, unit, table, out, n);
   if (count == 2) all_table_sums<2>(x, unit, table, out, n);
   if (count == 4) all_table_sums<4>(x, unit, table, out, n);
-  if (count == 64) all_table_sums<64>(x, unit, table, out, n);
+  if (count == 8) all_table_sums<8>(x, unit, table, out, n);
+  if (count > 8) large_table_sums(x, unit, table, out, count, n);
 }

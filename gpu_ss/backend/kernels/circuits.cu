@@ -69,7 +69,7 @@ template <int B, class V> FN void digit_products(const u64* planes, u64* out, i6
   store_products<B, 0>(bits, V{}, out, stride);
 }
 
-template <int B = 8> FN void run_products(i64 b, const u64* planes, u64* out, i64 words, i64 stride) {
+template <int B = 9> FN void run_products(i64 b, const u64* planes, u64* out, i64 words, i64 stride) {
   if constexpr (B > 1)
     if (b < B) return run_products<B - 1>(b, planes, out, words, stride);
   i64 whole = WHOLE_LANES64(words);
@@ -149,7 +149,7 @@ FN void compare_digit(const u64* c, i64 c_stride, const u64* basis, i64 stride, 
   if (eq) store(eq, result.eq);
 }
 
-template <int B = 8>
+template <int B = 9>
 FN void compare_run(i64 b, const u64* c, i64 c_stride, const u64* basis, i64 stride, u64* lt, u64* eq, u64 lead,
                     i64 words) {
   if constexpr (B > 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_ss.errors import FitError
+from gpu_ss.protocols.curve import CurveTable
 from gpu_ss.protocols.lines import LineTable
 from gpu_ss.protocols.piecewise import PiecewiseTable, Window
 from gpu_ss.ring import WORD
@@ -27,6 +28,9 @@ QUADRATIC = "_quadratic"
 #: Functions that also have a table of straight lines, see `protocols.lines`.
 LINES = ("gelu", "gelu_tanh")
 _LINES = "_lines"
+#: Functions that also have a table of cells, see `protocols.curve`.
+CURVES = ("gelu", "gelu_tanh")
+_CURVE = "_curve"
 NAMES = (*ACTIVATIONS, *(name + QUADRATIC for name in ACTIVATIONS), "reciprocal", "rsqrt")
 
 
@@ -44,9 +48,16 @@ def line_table(name: str) -> LineTable:
 
 
 @cache
+def curve_table(name: str) -> CurveTable:
+    """The cells of a function in CURVES."""
+    data: dict[str, Any] = json.loads(_text(name + _CURVE))
+    return CurveTable(data["name"], tuple(data["values"]), tuple(data["slopes"]))
+
+
+@cache
 def digest() -> str:
     """SHA-256 over all tables: equal at both parties, or their shares would not add up."""
-    files = (*NAMES, *(name + _LINES for name in LINES))
+    files = (*NAMES, *(name + _LINES for name in LINES), *(name + _CURVE for name in CURVES))
     return hashlib.sha256("".join(_text(name) for name in files).encode()).hexdigest()
 
 

@@ -30,16 +30,19 @@ from gpu_ss.functions.fitting.polynomials import (
 )
 from gpu_ss.functions.tables import (
     ACTIVATIONS,
+    CURVES,
     INVERSE_BITS,
     LINES,
     NAMES,
     QUADRATIC,
+    curve_table,
     from_json,
     line_table,
     table,
     to_json,
 )
 from gpu_ss.functions.tables.lines import lines
+from gpu_ss.protocols.curve import CELL, FRAC, INDEX, VALUE, CurveTable
 from gpu_ss.protocols.lines import LineTable
 from gpu_ss.protocols.piecewise import PiecewiseTable, Window
 
@@ -199,6 +202,21 @@ def build_lines(name: str) -> LineTable:
     return lines(f"{name}_lines", gelu if name == "gelu" else gelu_tanh, 7, lean=1, low=0, high=0, slope=1)
 
 
+def build_curve(name: str) -> CurveTable:
+    """Generate one table of cells: lines between -4 and 4, 0 below and x above; each holds a cell both ways."""
+    f, width = gelu if name == "gelu" else gelu_tanh, 2.0 ** (CELL - FRAC)
+    cells = 1 << INDEX
+    values, slopes = [0] * (cells // 4), [0] * (cells // 4)
+    for k in range(cells // 4, cells):
+        at = (k - cells // 2) * width
+        low, middle, high = (float(y) for y in f(np.array([at - width, at, at + width])))
+        if k >= cells // 4 * 3:
+            low, middle, high = at - width, at, at + width
+        values.append(round((low + 2 * middle + high) / 4 * 2.0**VALUE))
+        slopes.append(round((high - low) / (2 * width) * 2.0 ** (VALUE - FRAC)))
+    return CurveTable(f"{name}_curve", tuple(values), tuple(slopes))
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the tables, or with --check compare them with what is checked in."""
     different = []
@@ -214,6 +232,12 @@ def main(argv: Sequence[str]) -> int:
             _write(straight.name, asdict(straight))
         elif straight != line_table(name):
             different.append(straight.name)
+    for name in CURVES:
+        cells = build_curve(name)
+        if "--check" not in argv:
+            _write(cells.name, asdict(cells))
+        elif cells != curve_table(name):
+            different.append(cells.name)
     if different:
         sys.stderr.write(f"tables differ from their generator: {', '.join(different)}\n")
     return 1 if different else 0

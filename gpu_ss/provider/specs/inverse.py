@@ -20,7 +20,7 @@ class InverseLookup(Correlation):
 
     Window w cuts r at shifts[w] into rh and rl, rl being read with `frac` bits. Outputs: the unit vectors of rh
     modulo 2^index, XOR-shared [W, 2^index / 64, n] (rank 0's bit there decides the sign sigma); with
-    K = sigma 2^scales[w] and L = -K rl the words K, L, -K mu - L nu, K 2^look[0] msb(mu), L 2^look[1] msb(nu) of
+    K = sigma 2^scales[w] and L = -K rl the words K, L, -K mu - L nu, K 2^looks[0] msb(mu), L 2^looks[1] msb(nu) of
     the last window [5, n]; and of each window but the first, times [s = j] for all j, those of the window before it
     and its own [W - 1, 2^field, 10, n].
     """
@@ -35,7 +35,7 @@ class InverseLookup(Correlation):
     scales: tuple[int, ...]
     index: int
     frac: int
-    look: tuple[int, int]
+    looks: tuple[int, int]
     field: int
 
     refs: ClassVar = ("mask", "value", "slope", "count")
@@ -75,11 +75,11 @@ class InverseLookup(Correlation):
         slope = zero - factor * fraction(r, shift, self.frac)
         masks = [
             Ring(bits).reduce(dealing.mask(number)).reshape(len(self.shifts), self.n)[w]
-            for number, bits in zip((self.value, self.slope), self.look, strict=True)
+            for number, bits in zip((self.value, self.slope), self.looks, strict=True)
         ]
         tops = [
             (mask >> np.uint64(bits - 1)) << np.uint64(bits)
-            for mask, bits in zip(masks, self.look, strict=True)
+            for mask, bits in zip(masks, self.looks, strict=True)
         ]
         constant = zero - factor * masks[0] - slope * masks[1]
         return unit, xp.stack([factor, slope, constant, factor * tops[0], slope * tops[1]])

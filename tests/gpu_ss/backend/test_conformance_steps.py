@@ -151,7 +151,7 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
     *(
         ("table_sums", f"{n} {k}", lambda words, n=n, k=k: (words(n), words(k, n), words(64 * k)))
         for n in [*SIZES[:-1], 9001]
-        for k in ((1, 2, 4, 64) if n < 1000 else (1, 2, 4))
+        for k in ((1, 2, 4, 8, 64) if n < 1000 else (1, 2, 4, 8))
     ),
 ]  # fmt: skip
 
