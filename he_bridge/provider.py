@@ -71,7 +71,14 @@ class ProductMaker(Maker):
         return super().compute(spec, *operands)
 
     def make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
-        """Progress is shown in microseconds of the expected time, also within long products."""
+        """Progress is shown in microseconds of the expected time, also within long products.
+
+        One party encrypts or decrypts while the other one waits, or multiplies: they mostly take turns.
+        """
+        with self._backend.taking_turns():
+            yield from self._make(batch, progress)
+
+    def _make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         calls, matrices = _calls(batch), batch.of((MatmulProduct,))
         elements = batch.of(elementwise.KINDS)
         cost = sum((self._weights_ns(call) for call in calls), 0.0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +84,10 @@ class Backend(Operations, Fields, Lattice, Oblivious):
         if isinstance(error, MemoryError):
             return OutOfMemory("out of memory: use a smaller batch or shorter texts")
         return None
+
+    def taking_turns(self) -> AbstractContextManager[None]:
+        """While the parties of one machine compute one after the other: each may use all of its cores."""
+        return nullcontext()
 
     def give_back(self) -> None:
         """Give memory that freed arrays have left back to the system: after a large piece of work."""

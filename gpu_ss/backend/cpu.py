@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gpu_ss.backend import checks, native
@@ -32,6 +34,15 @@ class CpuBackend(KernelBackend, HostMemory):
             "threads": str(self._threads),
             "library": str(native.library(self._isa)),
         }
+
+    @contextmanager
+    def taking_turns(self) -> Iterator[None]:
+        most = native.threads_in_turn(self._threads)
+        self._functions["set_threads"](most)
+        try:
+            yield
+        finally:
+            self._functions["set_threads"](self._threads)
 
     def give_back(self) -> None:
         native.give_back()

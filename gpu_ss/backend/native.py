@@ -86,10 +86,18 @@ def share_cores(parties: int) -> None:
     """Leave each of so many processes that compute at the same time on this machine its part of the cores.
 
     For this process and those it starts; a setting of the user's own stays. More threads than cores would wait for
-    each other within every kernel.
+    each other within every kernel. Where the parties take turns each may have them all (`threads_in_turn`).
     """
     if not {"FASTLMPI_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
-        os.environ["FASTLMPI_THREADS"] = str(max(1, thread_count() // parties))
+        cores = thread_count()
+        os.environ["FASTLMPI_THREADS_IN_TURN"] = str(cores)
+        os.environ["FASTLMPI_THREADS"] = str(max(1, cores // parties))
+
+
+def threads_in_turn(threads: int) -> int:
+    """How many threads a party with `threads` may use while the other one waits: `share_cores` says so."""
+    text = os.environ.get("FASTLMPI_THREADS_IN_TURN", "")
+    return max(threads, int(text) if text.isdecimal() else 1)
 
 
 def load(level: str, threads: int) -> dict[str, KernelFn]:
@@ -105,6 +113,7 @@ def load(level: str, threads: int) -> dict[str, KernelFn]:
     except (OSError, AttributeError, ValueError) as error:
         raise BackendError(f"{path} cannot be loaded ({error}): {REINSTALL}") from error
     set_threads(threads)
+    functions["set_threads"] = set_threads
     _keep_freed_memory()
     # The OpenMP runtime's threads do not survive a fork, and waiting for them would last forever.
     os.register_at_fork(after_in_child=lambda: set_threads(1))

@@ -23,7 +23,7 @@ needs_library = pytest.mark.skipif(
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("FASTLMPI_ISA", "FASTLMPI_THREADS", "OMP_NUM_THREADS"):
+    for name in ("FASTLMPI_ISA", "FASTLMPI_THREADS", "FASTLMPI_THREADS_IN_TURN", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -90,6 +90,30 @@ def test_thread_count(environment: pytest.MonkeyPatch) -> None:
         environment.setenv("FASTLMPI_THREADS", wrong)
         with pytest.raises(BackendError, match="FASTLMPI_THREADS"):
             native.thread_count()
+
+
+def test_parties_of_one_machine_share_its_cores(environment: pytest.MonkeyPatch) -> None:
+    """Each has its part, and all of them while the other one waits; a user's own setting stays, and is the most."""
+    cores = len(os.sched_getaffinity(0))
+    environment.setattr(os, "environ", dict(os.environ))
+    native.share_cores(2)
+    assert (native.thread_count(), native.threads_in_turn(1)) == (max(1, cores // 2), cores)
+    environment.setattr(os, "environ", dict(os.environ) | {"FASTLMPI_THREADS": "3"})
+    del os.environ["FASTLMPI_THREADS_IN_TURN"]
+    native.share_cores(2)
+    assert (native.thread_count(), native.threads_in_turn(3)) == (3, 3)
+
+
+@needs_library
+def test_threads_while_the_parties_take_turns() -> None:
+    """The OpenMP runtime's number for the calling thread, before, within and after."""
+    program = (
+        "import ctypes; from gpu_ss.backend.cpu import CpuBackend; backend = CpuBackend();"
+        "runtime = ctypes.CDLL(backend.details['library']); count = runtime.omp_get_max_threads;"
+        "print(count(), end=' ')\nwith backend.taking_turns(): print(count(), end=' ')\nprint(count())"
+    )
+    done = run(program, FASTLMPI_THREADS="2", FASTLMPI_THREADS_IN_TURN="5")
+    assert done.stdout == "2 5 2\n"
 
 
 LOAD = "from gpu_ss.backend.cpu import CpuBackend; backend = CpuBackend(threads=2); import os;"
