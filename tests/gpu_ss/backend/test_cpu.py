@@ -105,15 +105,14 @@ def test_parties_of_one_machine_share_its_cores(environment: pytest.MonkeyPatch)
 
 
 @needs_library
-def test_threads_while_the_parties_take_turns() -> None:
-    """The OpenMP runtime's number for the calling thread, before, within and after."""
-    program = (
-        "import ctypes; from gpu_ss.backend.cpu import CpuBackend; backend = CpuBackend();"
-        "runtime = ctypes.CDLL(backend.details['library']); count = runtime.omp_get_max_threads;"
-        "print(count(), end=' ')\nwith backend.taking_turns(): print(count(), end=' ')\nprint(count())"
-    )
-    done = run(program, FASTLMPI_THREADS="2", FASTLMPI_THREADS_IN_TURN="5")
-    assert done.stdout == "2 5 2\n"
+def test_threads_while_the_parties_take_turns(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("FASTLMPI_THREADS_IN_TURN", "5")
+    backend = CpuBackend(threads=2)
+    told: list[int] = []
+    environment.setitem(backend._functions, "set_threads", told.append)
+    with pytest.raises(KeyError), backend.taking_turns():
+        raise KeyError
+    assert told == [5, 2]
 
 
 LOAD = "from gpu_ss.backend.cpu import CpuBackend; backend = CpuBackend(threads=2); import os;"
