@@ -56,7 +56,10 @@ def parts(terms: Terms, hidden: int, heads: int, ffn: int, seq: int, batch: int)
 
     SoftMax is all of attention but its two products: the maximum, the exponentials, the sums and the division.
     """
-    numbers, profile = made_layer(hidden, heads, ffn, terms.profile).numbers.at(0), PROFILES[terms.profile]
+    numbers, profile = (
+        made_layer(hidden, heads, ffn, seq, terms.profile).numbers.at(0),
+        PROFILES[terms.profile],
+    )
     job = LayerJob(hidden, heads, ffn, seq, batch, profile=terms.profile)
     job.terms = terms
     vectors = (batch, heads, seq, hidden // heads)

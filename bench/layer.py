@@ -38,10 +38,10 @@ class OneLayer:
     tensors: dict[str, Real]
 
 
-def made_layer(hidden: int, heads: int, ffn: int, profile: ProfileName = "precise") -> OneLayer:
-    """A layer with random weights."""
+def made_layer(hidden: int, heads: int, ffn: int, seq: int, profile: ProfileName = "precise") -> OneLayer:
+    """A layer with random weights, of a model that takes so many tokens at most."""
     arch = Architecture(
-        layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=512, types=0, eps=1e-12,
+        layers=1, hidden=hidden, heads=heads, ffn=ffn, vocab=2, max_length=max(2, seq), types=0, eps=1e-12,
         activation="gelu", task="features",
     )  # fmt: skip
     tensors, chosen = random_layer(arch), PROFILES[profile]
@@ -138,7 +138,7 @@ class LayerJob(BatchJob):
         calibrated: bool = False,
     ) -> None:
         self._folder, self._profile, self._calibrated = folder, profile, calibrated
-        made = made_layer(hidden, heads, ffn, profile) if folder is None else read_layer(folder, profile)
+        made = made_layer(hidden, heads, ffn, seq, profile) if folder is None else read_layer(folder, profile)
         self._layer = made
         self._numbers = self._layer.numbers
         self._arch = self._numbers.arch
