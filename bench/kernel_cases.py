@@ -24,6 +24,8 @@ COMPARED_BITS = 24  # of GELU's comparisons
 DIGITS = shape_for(COMPARED_BITS, 6).digits
 PIECES, DEGREE = 6, 3  # of GELU
 ARITY = 4
+SMALL, GROUP = 4, 128  # groups of a small correlation, words of a group of keystream
+THRESHOLDS = 6  # of GELU
 COUNT_BITS = 3  # of the wins in a group of the row maximum
 SIDE = 768  # of BERT-base's matrices
 HEADS, HEAD_SIZE = 12, 64
@@ -69,6 +71,16 @@ def _keystream(draw: Operands, n: int) -> Call:
     return Call((n,), [], lambda backend: backend.keystream(key, 1, 0, n), n)
 
 
+def _keystreams(draw: Operands, n: int) -> Call:
+    key, count = bytes(range(32)), max(1, n // (SMALL * GROUP))
+    return Call(
+        (count, SMALL * GROUP),
+        [],
+        lambda backend: backend.keystreams(key, range(count), [SMALL] * count),
+        count * SMALL * GROUP,
+    )
+
+
 def _pack(draw: Operands, n: int) -> Call:
     return Call((n,), [draw.words(n)], lambda backend, x: backend.pack(x, WIDTH), n, WIDTH)
 
@@ -100,6 +112,16 @@ def _pack_sum(draw: Operands, n: int) -> Call:
 
 def _to_planes(draw: Operands, n: int) -> Call:
     return Call((n,), [draw.words(n)], lambda backend, x: backend.to_planes(x, WIDTH), n, WIDTH)
+
+
+def _difference_planes(draw: Operands, n: int) -> Call:
+    return Call(
+        (THRESHOLDS, n),
+        [draw.words(n)],
+        lambda backend, x: backend.difference_planes(x, range(THRESHOLDS), WIDTH),
+        THRESHOLDS * n,
+        WIDTH,
+    )
 
 
 def _from_planes(draw: Operands, n: int) -> Call:
@@ -255,6 +277,7 @@ def _product(backend: Backend, a: Array, b: Array) -> Array:
 #: By the name of the operation; `matmul_heads` is the batched product of attention scores.
 SHARES: dict[str, Maker] = {
     "keystream": _keystream,
+    "keystreams": _keystreams,
     "pack": _pack,
     "unpack": _unpack,
     "unpack_add": _unpack_add,
@@ -262,6 +285,7 @@ SHARES: dict[str, Maker] = {
     "pack_difference": _pack_difference,
     "pack_sum": _pack_sum,
     "to_planes": _to_planes,
+    "difference_planes": _difference_planes,
     "from_planes": _from_planes,
     "bit_plane": _bit_plane,
     "plane_words": _plane_words,

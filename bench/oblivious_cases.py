@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bench.kernel_cases import Call, Maker, Operands
+from gpu_ss.backend.base import Backend
 from gpu_ss.backend.oblivious import LEAF_TREES, LEAF_WAYS, LEAST_TREES
+from gpu_ss.ring import Array
 
 CHILDREN = 2
 TABLE = 1 << 16  # blocks that the code draws from: 1 MiB
@@ -62,6 +64,21 @@ def _lpn_encode(draw: Operands, elements: int) -> Call:
     )
 
 
+def _lpn_complete(draw: Operands, elements: int) -> Call:
+    count = _side(elements, LEAF_WAYS * LEAF_TREES)
+    operands = [
+        draw.words(LEAF_WAYS * count * LEAF_TREES, 2),
+        draw.words(LEAF_WAYS, LEAF_TREES, 2),
+        draw.words(LEAF_TREES) % np.uint64(count),
+    ]
+
+    def complete(backend: Backend, rows: Array, fixes: Array, targets: Array) -> Array:
+        backend.lpn_complete(rows, fixes, targets)
+        return rows
+
+    return Call((LEAF_WAYS * count, LEAF_TREES), operands, complete, LEAF_WAYS * count * LEAF_TREES, 128)
+
+
 def _hash_blocks(draw: Operands, elements: int) -> Call:
     return Call(
         (elements,),
@@ -86,6 +103,7 @@ OBLIVIOUS: dict[str, Maker] = {
     "tree_level": _tree_level,
     "xor_rows": _xor_rows,
     "lpn_encode": _lpn_encode,
+    "lpn_complete": _lpn_complete,
     "hash_blocks": _hash_blocks,
     "hash_planes": _hash_planes,
 }

@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.clear_noise import clear_gaussian, clear_laplace
 from gpu_ss.economy import DEALT, Economy
 from gpu_ss.errors import CorrelationError
 from gpu_ss.field import Field
 from gpu_ss.fixed import own_power
 from gpu_ss.functions.activation import FRAC
 from gpu_ss.functions.maximum import maximum
-from gpu_ss.functions.noise import HALF as HALF_RANGE
-from gpu_ss.functions.noise import STEP, Gaussian, Laplace, gaussian, laplace, part_table
+from gpu_ss.functions.noise import gaussian, laplace
 from gpu_ss.functions.segmented import VALUE_BITS, Segments, segmented
 from gpu_ss.functions.softmax import HALF, SHORT_RING, softmax_weights
 from gpu_ss.party import Party, Protocol, Round, Steps
@@ -353,27 +353,6 @@ def _sine_series(party: Party, angle: AShare, factors: Sequence[float]) -> AShar
     return AShare(words, WAVE_RING, 2 * WAVE_FRAC)
 
 
-def _uniform(party: Party, shape: tuple[int, ...]) -> Array:
-    """What coins are compared with: new at every call."""
-    return Prg(party.backend).words(shape) & np.uint64(HALF_RANGE - 1)
-
-
-def _laplace(party: Party, n: int, noise: Laplace, ring: Ring) -> AShare:
-    limits = np.array(noise.thresholds, np.uint64)[:, None]
-    coins = (limits < _uniform(party, (noise.bits, 2 * n))).astype(np.uint64)
-    sums = (coins << np.arange(noise.bits, dtype=np.uint64)[:, None]).sum(axis=0)
-    return AShare(sums[:n] - sums[n:], ring)
-
-
-def _gaussian(party: Party, n: int, noise: Gaussian, ring: Ring) -> AShare:
-    total = np.zeros(n, np.int64)
-    for j, variance in enumerate(noise.parts):
-        low, limits = part_table(variance)
-        coins = np.array(limits, np.uint64)[:, None] < _uniform(party, (n,))
-        total += STEP**j * (low + coins.sum(axis=0))
-    return AShare(total.view(np.uint64), ring)
-
-
 def _reveal(party: Party, x: AShare, to: int | None = None) -> Array:
     return x.ring.reduce(x.data)
 
@@ -396,8 +375,8 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
     from_field: _from_field,
     inverses: _inverses,
     segmented: _segmented,
-    laplace: _laplace,
-    gaussian: _gaussian,
+    laplace: clear_laplace,
+    gaussian: clear_gaussian,
     reveal: _reveal,
 }
 #: All of them, by name.

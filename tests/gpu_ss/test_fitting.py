@@ -186,7 +186,7 @@ def test_the_command_writes_report_table_and_picture(tmp_path: Path) -> None:
         (["x", "--callable", "math:nothing"], "cannot import"),
         (["x", "--callable", "math:log"], "finite number"),
         (["gelu", "--degree", "1", "--error", "2e-5"], "do not reach"),
-        (["gelu", "--plot", "nowhere/fit.png"], "cannot draw"),
+        (["gelu", "--plot", "nowhere/fit.png"], "there is no folder nowhere"),
     ],
 )
 def test_the_command_says_what_is_wrong(
@@ -196,8 +196,8 @@ def test_the_command_says_what_is_wrong(
 
     with pytest.raises(SystemExit) as stopped:
         app(["fit", *argv])
-    assert stopped.value.code == 1
-    assert says in capsys.readouterr().err
+    assert stopped.value.code in (1, 2)  # of typer where an option itself is wrong
+    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("missing", ["scipy", "matplotlib"])

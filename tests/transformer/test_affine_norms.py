@@ -16,7 +16,7 @@ from tests.support.models import make_model, random_tokens
 from tests.support.protocols import both, real, real_share
 from tests.transformer.test_models import run_private
 from transformer import hf
-from transformer.architecture import Architecture, Ranges
+from transformer.architecture import Architecture, Bounds, Ranges
 from transformer.inference import Tokens
 from transformer.model import PrivateModel
 from transformer.parameters import fold
@@ -93,7 +93,7 @@ def test_rows_saturate(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the whole range: the same to a unit inside, the limit exactly outside."""
     if alone:
         monkeypatch.setattr(InsecureProvider, "economy", ALONE)
-    numbers = THE_X.numbers(ARCH, Ranges(norm=10))
+    numbers = THE_X.numbers(ARCH, Ranges(head=Bounds(norm=10)))
     x = np.array(
         [0, 1, -1, 0.25, LIMIT, -LIMIT, LIMIT - 0.01, 0.01 - LIMIT, 17, -17, 100, -100, 1023, -1023, 3, -3]
     )

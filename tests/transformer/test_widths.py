@@ -17,6 +17,7 @@ from transformer.emulation import Emulator
 from transformer.errors import InputError, WidthsExceeded
 from transformer.inference import Tokens
 from transformer.model import PrivateModel, folded
+from transformer.profiles import PRECISE
 from transformer.ranges import head_norms
 from transformer.terms import Terms
 from transformer.widths import Measured, Widths, calibrated, read_widths, tensors_digest
@@ -54,7 +55,7 @@ def lowered(widths: Widths, layer: int, **change: int) -> Widths:
 def test_measured_bounds_are_tight(folder: Path, widths: Widths, tokens: Tokens) -> None:
     """What is written is above what any head's queries and keys reach, and below twice what they may reach."""
     arch = hf.read_architecture(hf.find_model(folder))
-    tensors = folded(hf.find_model(folder), arch)
+    tensors = folded(hf.find_model(folder), arch, PRECISE)
     rows = Emulator(PrivateModel.load(folder)).run(tokens).rows
     for i, measured in enumerate(widths.layers):
         qkv = rows[i] @ tensors[f"{i}.qkv"] + tensors[f"{i}.qkv.bias"]
@@ -147,7 +148,7 @@ def test_bounds_that_the_check_cannot_hold_are_refused(folder: Path, widths: Wid
     """Queries that may reach 2^19: their squares would leave the ring in which they are compared."""
     found = hf.find_model(folder)
     arch = hf.read_architecture(found)
-    tensors, n = folded(found, arch), arch.hidden
+    tensors, n = folded(found, arch, PRECISE), arch.hidden
     for factor, columns in ((2.0**17, slice(0, n)), (2.0**-13, slice(n, 2 * n))):
         tensors["0.qkv"][:, columns] *= factor
         tensors["0.qkv.bias"][columns] *= factor

@@ -51,7 +51,7 @@ def test_accuracy_of_labelled_texts_with_a_private_sample(tmp_path: Path) -> Non
         id2label=labels,
         label2id={v: k for k, v in labels.items()},
     )
-    lines = ("calm\tthe cat sat .", "urgent\ta dog ran on the mat .", "2\tthe dog .", "calm\ta cat ran")
+    lines = ("urgent\ta dog ran on the mat .", "calm\tthe cat sat .", "2\tthe dog .", "calm\ta cat ran")
     (tmp_path / "labelled.tsv").write_text("\n".join(lines) + "\n")
     files = {"json": tmp_path / "study.json", "plot": tmp_path / "study.png"}
     argv = [*CLI, "accuracy", "--model", str(model), "--labelled", str(tmp_path / "labelled.tsv"), "--quiet"]

@@ -172,8 +172,8 @@ def test_hostile_wishes_with_a_store(
 
 def test_a_client_that_wants_another_plan_prepared(pair: Parties, stores: tuple[Path, Path]) -> None:
     with Client(pair.open_server, None, "cpu", store=Store(stores[0], LIMIT)) as client:
-        client._server.send("query", [b'{"kind":"prepare","batch":1,"length":5}'])
-        client._server.send("store/make", [b"i" * 16, bytes(32), bytes(32)])
+        client._server.send("query", [b'{"kind":"prepare","batch":1,"length":5,"queries":1}'])
+        client._server.send("store/make", [bytes(32), bytes(32), b"i" * 16])
         with pytest.raises(RemoteError, match="another plan"):
             client._server.recv("store/room", [1])
 

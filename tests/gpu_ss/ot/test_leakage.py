@@ -56,11 +56,11 @@ def spied(channel: Channel, run: Callable[[], Any]) -> Sent:
     frames: dict[str, list[bytes]] = {}
     post = channel._post
 
-    def noting(tag: str, parts: Sequence[Any]) -> None:
+    def noting(tag: str, parts: Sequence[Any], *ready: Any) -> None:
         sent = [bytes(memoryview(part).cast("B")) for part in parts]
         order.append((tag, [len(part) for part in sent]))
         frames.setdefault(tag, []).extend(sent)
-        post(tag, parts)
+        post(tag, parts, *ready)
 
     channel._post = noting  # type: ignore[method-assign]
     try:
