@@ -125,6 +125,8 @@ class ProductMaker(Maker):
         for place, group in enumerate(call):
             for number, c in zip(group, found, strict=True):
                 yield number, [c[place * rows : (place + 1) * rows]]
+        if count > 1:
+            self._backend.give_back()
 
     def _weights_ns(self, call: Call) -> float:
         first = _first(call)
