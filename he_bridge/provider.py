@@ -115,18 +115,25 @@ class ProductMaker(Maker):
         """The products of masks, row below row, with their weights: a mask is encrypted once for all of these."""
         first, weights = _first(call), _weights(call[0])
         rows, count = first.rows, len(call)
-        a = None
-        for place, group in enumerate(call):
-            mask = batch.part(_first([group]).a)
-            if mask is not None:
-                a = self._backend.empty((rows * count, first.k)) if a is None else a
-                a[place * rows : (place + 1) * rows] = mask.reshape(rows, first.k)
+        a = self._stacked(call, batch)
         found = self._products.by_weights(a, rows * count, weights, first.bits, progress)
         for place, group in enumerate(call):
             for number, c in zip(group, found, strict=True):
                 yield number, [c[place * rows : (place + 1) * rows]]
         if count > 1:
             self._backend.give_back()
+
+    def _stacked(self, call: Call, batch: Batch) -> Array | None:
+        """The masks of a call, row below row (None: the other party's alone); a single one as it is."""
+        if len(call) == 1:
+            return batch.part(_first(call).a)
+        first, a = _first(call), None
+        for place, group in enumerate(call):
+            mask = batch.part(_first([group]).a)
+            if mask is not None:
+                a = self._backend.empty((first.rows * len(call), first.k)) if a is None else a
+                a[place * first.rows : (place + 1) * first.rows] = mask.reshape(first.rows, first.k)
+        return a
 
     def _weights_ns(self, call: Call) -> float:
         first = _first(call)

@@ -76,7 +76,7 @@ def _offer_sets(
     names = b"".join(draft.head.id for draft in drafts)
     channel.send("store/make", [purpose.plan, purpose.context, names], round=bool(drafts))
     if not drafts:
-        raise NoRoom(str(full)) from None
+        raise NoRoom(str(full))
     told = channel.recv_any("store/room", _COUNT.size + _MAX_REASON)
     if len(told) != 2 or len(told[0]) != _COUNT.size:
         raise _malformed(channel, "store/room")
