@@ -65,7 +65,7 @@ class Layer:
     def of(weights: NDArray[np.int64], digest_key: bytes | None, diagonals: int) -> Layer:
         """That of a matrix. The digest is keyed, so it confirms no guess; without a key it is a new one."""
         key = fresh_key() if digest_key is None else digest_key
-        digest = hashlib.blake2b(weights.tobytes(), key=key, digest_size=DIGEST_BYTES).digest()
+        digest = hashlib.blake2b(weights.data, key=key, digest_size=DIGEST_BYTES).digest()
         return Layer(weights.shape[0], weights.shape[1], digest, diagonals)
 
     def shape(self, rows: int) -> Shape:

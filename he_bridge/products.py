@@ -79,7 +79,7 @@ class Products(ABC):
     ) -> list[Array]:
         """Shares of A W for each weight W, A [rows, k] at the client (None at the server): [rows, columns] each.
 
-        A weight of one dimension counts as a diagonal matrix.
+        A weight of one dimension counts as a diagonal matrix. A may be words of 32 bits, if the ring has no more.
         """
 
     def shape(self, rows: int, weights: Handles) -> Shape:
@@ -208,6 +208,9 @@ class ClientProducts(Products):
             raise ParameterError("the mask of a product with the server's weights belongs to the client")
         engine, layer = self._begin(rows, weights, bits)
         words = a.reshape(rows, layer.inputs)
+        if isinstance(engine, RowBatchClient):
+            return self._cut(engine.correlate(layer, words, progress, bits), weights)
+        words = words.astype(np.uint64, copy=False)
         if isinstance(engine, SealRowBatchClient):
             host = engine.correlate(layer, self._backend.to_host(words), progress)
             return self._cut(self._backend.asarray(host), weights)
@@ -266,7 +269,7 @@ class ServerProducts(Products):
             masks = self._backend.asarray(engine.correlate(checked, rows, progress))
         else:
             masks = engine.correlate(checked, rows, progress, bits)
-        return self._cut(np.uint64(0) - masks, weights)
+        return self._cut(self._backend.xp.negative(masks, out=masks), weights)
 
     def _begin(
         self, rows: int, weights: Handles, bits: int

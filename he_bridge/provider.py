@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import ALONE, Economy
 from gpu_ss.provider.base import Progress, Provider
@@ -31,8 +33,9 @@ OT_BITS = 48
 #: Products of one mask with its weights, by number; and those of masks that meet the same weights.
 Group = dict[int, WeightProduct]
 Call = list[Group]
-#: Words of a call with weights, of masks and results: 512 MB.
-_CALL_WORDS = 1 << 26
+#: Bytes of a call with weights, of masks and results: 1.2 GB, for 8192 tokens' embedding.
+_CALL_BYTES = 9 << 27
+_NARROW_BITS = 32
 #: The correlations made here.
 HANDLED: tuple[type[Correlation], ...] = (
     *elementwise.KINDS,
@@ -131,7 +134,8 @@ class ProductMaker(Maker):
         for place, group in enumerate(call):
             mask = batch.part(_first([group]).a)
             if mask is not None:
-                a = self._backend.empty((first.rows * len(call), first.k)) if a is None else a
+                shape = first.rows * len(call), first.k
+                a = self._backend.xp.empty(shape, _word(first)) if a is None else a
                 a[place * first.rows : (place + 1) * first.rows] = mask.reshape(first.rows, first.k)
         return a
 
@@ -212,11 +216,17 @@ def _calls(batch: Batch) -> list[Call]:
 def _spans(call: Call) -> Iterator[tuple[int, int]]:
     """The groups of a call in equal parts that memory bears."""
     first = _first(call)
-    words = first.rows * first.k + sum(out.size for spec in call[0].values() for out in spec.outputs())
-    most = max(1, _CALL_WORDS // words)
+    size = np.dtype(_word(first)).itemsize * first.rows * first.k
+    size += 8 * sum(out.size for spec in call[0].values() for out in spec.outputs())
+    most = max(1, _CALL_BYTES // size)
     parts = -(-len(call) // most)
     ends = [len(call) * part // parts for part in range(parts + 1)]
     return pairwise(ends)
+
+
+def _word(spec: WeightProduct) -> type[np.uint32 | np.uint64]:
+    """What the masks of many products are kept in until they are encrypted."""
+    return np.uint32 if spec.bits <= _NARROW_BITS else np.uint64
 
 
 def _first(call: Call) -> WeightProduct:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpu_ss.backend.native import give_back
 from gpu_ss.plan import Plan
 from gpu_ss.provider.specs.transfers import DigitTransfers
 from gpu_ss.ring import word_count
@@ -136,6 +137,7 @@ class PrivateModel:
             ranges = calibrated(ranges, read_widths(widths), tensors, arch, terms)
         numbers = profile.numbers(arch, ranges)
         words = encode_all(tensors, numbers)
+        give_back()  # what held the float weights lies between what stays: as much again as the model
         digest = weights_digest(words, numbers) if terms.public else ""
         card = ModelCard(
             name=printable(folder.name, 200), arch=arch, ranges=ranges, terms=terms, digest=digest

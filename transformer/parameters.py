@@ -188,9 +188,9 @@ def centred(rows: Real) -> Real:
     return np.asarray(rows - rows.mean(axis=-1, keepdims=True), np.float64)
 
 
-def encode_all(tensors: Mapping[str, Real], numbers: Numbers) -> dict[str, Words]:
-    """Ring words of every tensor of the layout."""
-    return {slot.name: encode_slot(tensors[slot.name], slot) for slot in layout(numbers)}
+def encode_all(tensors: dict[str, Real], numbers: Numbers) -> dict[str, Words]:
+    """Ring words of every tensor of the layout. Takes the tensors out, so that a model is not in memory twice."""
+    return {slot.name: encode_slot(tensors.pop(slot.name), slot) for slot in layout(numbers)}
 
 
 def encode_slot(tensor: Real, slot: Slot) -> Words:

@@ -23,15 +23,19 @@ from he_bridge.provider import with_products
 from net import Channel
 from tests.he_bridge.lattice import Words, random_weights
 
-ROWS, K, N, BITS, SETS = 3, 20, 9, 52, 4
-ONES = np.uint64((1 << BITS) - 1)
+ROWS, K, N, SETS = 3, 20, 9, 4
+WIDE, NARROW = 52, 24  # rings whose masks are kept in 64 and in 32 bits
 WEIGHTS = random_weights(K, N, largest=2**15 - 1)
-SPECS: list[Correlation] = [
-    Mask((ROWS, K), BITS, 0),
-    WeightProduct(0, 0, ROWS, K, N, 0, BITS),
-    Mask((5,), BITS),
-    Product(2, 2, 5, BITS),
-]
+
+
+def specs(bits: int) -> list[Correlation]:
+    """Of one set."""
+    weight = WeightProduct(0, 0, ROWS, K, N, 0, bits)
+    return [Mask((ROWS, K), bits, 0), weight, Mask((5,), WIDE), Product(2, 2, 5, WIDE)]
+
+
+def ones(bits: int) -> np.uint64:
+    return np.uint64((1 << bits) - 1)
 
 
 def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Provider:
@@ -39,17 +43,17 @@ def alone(rank: int, backend: Backend, channel: Channel, inner: Provider) -> Pro
     return with_products(rank, backend, channel, SeedProvider(rank, backend, fresh_key()))
 
 
-def made(sets: int) -> tuple[list[list[list[Words]]], int]:
+def made(sets: int, bits: int = WIDE) -> tuple[list[list[list[Words]]], int]:
     """Each party's masks and correlations of every set in order, and the bytes of all products."""
     order: list[int] = []
 
     def run(party: Party) -> list[list[Words]]:
-        held = WEIGHTS.astype(np.int64).view(np.uint64) & ONES if party.rank else None
-        party.provider.hold(held, WEIGHTS.shape, BITS)
+        held = WEIGHTS.astype(np.int64).view(np.uint64) & ones(bits) if party.rank else None
+        party.provider.hold(held, WEIGHTS.shape, bits)
         seeds = [fresh_key() for _ in range(sets)]
         found: list[list[Any]] = [
             [expand_share(party.rank, spec, n, ReferenceBackend(), seed)[0] if spec.is_mask else None
-             for n, spec in enumerate(SPECS)]
+             for n, spec in enumerate(specs(bits))]
             for seed in seeds
         ]  # fmt: skip
 
@@ -58,7 +62,7 @@ def made(sets: int) -> tuple[list[list[list[Words]]], int]:
             found[k][number] = party.backend.to_host(arrays[0])
             order.append(number)
 
-        assert list(party.provider.record(seeds, SPECS, keep)) == list(range(sets))
+        assert list(party.provider.record(seeds, specs(bits), keep)) == list(range(sets))
         return found
 
     simulation = simulate(run, extend=alone, timeout_s=60)
@@ -67,14 +71,13 @@ def made(sets: int) -> tuple[list[list[list[Words]]], int]:
     return list(simulation.results), sum(report.sent.bytes for report in simulation.traffic)
 
 
-def check(parties: list[list[list[Words]]]) -> None:
+def check(parties: list[list[list[Words]]], bits: int = WIDE) -> None:
+    weights = WEIGHTS.astype(np.int64).view(np.uint64)
     for client, server in zip(*parties, strict=True):
         mask = client[0]
-        assert np.array_equal(
-            (client[1] + server[1]) & ONES, (mask @ WEIGHTS.astype(np.int64).view(np.uint64)) & ONES
-        )
+        assert np.array_equal((client[1] + server[1]) & ones(bits), (mask @ weights) & ones(bits))
         x = client[2] + server[2]
-        assert np.array_equal((client[3] + server[3]) & ONES, (x * x) & ONES)
+        assert np.array_equal((client[3] + server[3]) & ones(WIDE), (x * x) & ones(WIDE))
 
 
 def test_sets_share_products_with_weights() -> None:
@@ -86,7 +89,12 @@ def test_sets_share_products_with_weights() -> None:
     assert several < SETS * one
 
 
-@pytest.mark.parametrize("words", [1, 2 * ROWS * (K + N), 3 * ROWS * (K + N)])
-def test_calls_are_cut_to_what_memory_bears(words: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_module, "_CALL_WORDS", words)
+@pytest.mark.parametrize("sets", [1, SETS])
+def test_masks_of_small_rings_are_kept_in_words_of_32_bits(sets: int) -> None:
+    check(made(sets, NARROW)[0], NARROW)
+
+
+@pytest.mark.parametrize("size", [1, 16 * ROWS * (K + N), 24 * ROWS * (K + N)])
+def test_calls_are_cut_to_what_memory_bears(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_module, "_CALL_BYTES", size)
     check(made(SETS)[0])
