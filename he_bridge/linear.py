@@ -229,16 +229,18 @@ class RowBatchServer:
         """
         inputs, outputs = batch.layer.inputs, batch.layer.outputs
         if inputs <= outputs:
-            everything = _Sum(self._ring, weights, slice(0, inputs), self._inputs(batch, 0, inputs))
+            everything = self._part(batch, weights, slice(0, inputs))
             for first, end in _spans(outputs, GROUP):
                 self._reply(batch, first, everything.product(slice(first, end)), out)
         else:
             total = None
             for first, end in _spans(inputs, GROUP):
-                part = _Sum(self._ring, weights, slice(first, end), self._inputs(batch, first, end))
-                total = part.product(slice(0, outputs), total)
+                total = self._part(batch, weights, slice(first, end)).product(slice(0, outputs), total)
             if total is not None:
                 self._reply(batch, 0, total, out)
+
+    def _part(self, batch: _Batch, weights: Weights, inputs: slice) -> _Sum:
+        return _Sum(self._ring, weights, inputs, self._inputs(batch, inputs.start, inputs.stop))
 
     def _inputs(self, batch: _Batch, first: int, end: int) -> tuple[Array, Array]:
         """Ciphertexts first .. end - 1: b and a as values, [primes, end - first, N]."""
@@ -277,7 +279,7 @@ class _Sum:
     parts: tuple[Array, Array] = field(repr=False)
 
     def product(self, outputs: slice, add: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
-        """sum_k W_kc ciphertext_k, plus `add`, for the outputs c: [primes, outputs, N] both parts."""
+        """sum_k W_kc ciphertext_k for outputs c, both parts [primes, outputs, N]; `add` grows by it, if given."""
         backend, primes = self.ring.backend, self.ring.primes
         w = backend.xp.ascontiguousarray(self.weights.transposed[outputs, self.inputs], np.float64)
         b, a = (

@@ -149,20 +149,19 @@ class LatticeKernels(Launcher):
     ) -> Array:
         columns, inner, size = self._check_product(weights, largest, x, add, primes)
         self._check_float64()
-        total, depth = add, exact_depth(max(primes), largest)
+        depth, more = exact_depth(max(primes), largest), add is not None
+        total = self._residues((len(primes), columns, size)) if add is None else add
+        if not inner and not more:
+            total[...] = 0
         for k in range(0, inner, depth):
             factor = self.xp.ascontiguousarray(weights[:, k : k + depth])
-            out = self._residues((len(primes), columns, size))
-            summands = [None] * len(primes) if total is None else total
-            for p, part, summand, result in zip(primes, x[:, k : k + depth], summands, out, strict=True):
-                self._product_modulo(factor, part, summand, result, p)
-            total = out
-        if total is None:  # nothing to add up
-            return self._residues((len(primes), columns, size)) * np.uint32(0)
-        return total if inner else total.copy()
+            for p, part, result in zip(primes, x[:, k : k + depth], total, strict=True):
+                self._product_modulo(factor, part, result, more, p)
+            more = True
+        return total
 
-    def _product_modulo(self, weights: Array, x: Array, add: Array | None, out: Array, p: int) -> None:
-        """out = weights x + add modulo p, a slab of columns at a time, which fits a cache."""
+    def _product_modulo(self, weights: Array, x: Array, out: Array, more: bool, p: int) -> None:
+        """out = weights x modulo p, `more` to add it, a slab of columns at a time, which fits a cache."""
         (inner, size), columns = x.shape, weights.shape[0]
         width = min(size, max(64, _SLAB_WORDS // max(inner, columns) // 64 * 64))
         slab_space, product_space = self._floats(inner * width), self._floats(columns * width)
@@ -172,9 +171,8 @@ class LatticeKernels(Launcher):
             product = product_space[: columns * part].reshape(columns, part)
             self._launch("centred_columns", slab.size, x, slab, p, size, start, part)
             self.xp.matmul(weights, slab, out=product)
-            keep, more = (0, x) if add is None else (_ALL, add)
-            sizes = (p, keep, size, start, part)
-            self._launch("reduced_columns", product.size, product, more, out, *sizes)
+            sizes = (p, _ALL if more else 0, size, start, part)
+            self._launch("reduced_columns", product.size, product, out, *sizes)
 
     def _transform(self, kernel: str, x: Array, primes: Primes, size: int) -> Array:
         """x [primes, polys, n] transformed to `size` places; forward, n may be smaller than that."""

@@ -120,6 +120,7 @@ class Lattice(ABC):
     ) -> Array:
         """weights x + add modulo every prime: integers [C, K] times residues [primes, K, S] -> [primes, C, S].
 
+        `add`, if there is one, becomes the result: sums of many products take the memory of one.
         `weights` are float64 integers of magnitude at most `largest`. Computed as float64 products of centred
         residues, of as many terms at a time as stay exact (`exact_depth`).
         """

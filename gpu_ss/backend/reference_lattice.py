@@ -131,7 +131,10 @@ class ReferenceLattice(Lattice):
         for k in range(0, x.shape[1], depth):
             part = np.matmul(integers[:, k : k + depth], x[:, k : k + depth].astype(np.int64))
             total = (total + part % _column(primes).view(np.int64)) % _column(primes).view(np.int64)
-        return _canonical(total.astype(np.uint64) + (0 if add is None else add.astype(np.uint64)), primes)
+        if add is None:
+            return _canonical(total.astype(np.uint64), primes)
+        add[...] = _canonical(total.astype(np.uint64) + add.astype(np.uint64), primes)
+        return add
 
 
 def _forward(x: Table, twiddles: Table, p: int) -> Table:

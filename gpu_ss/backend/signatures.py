@@ -48,7 +48,7 @@ KERNELS = {
     "merge_kept": Kernel("packing.cu", "hhhiiiii"),
     "merge_turned": Kernel("packing.cu", "hhhiiiii"),
     "centred_columns": Kernel("residues.cu", "hpuiiii"),
-    "reduced_columns": Kernel("residues.cu", "phhuuiiii"),
+    "reduced_columns": Kernel("residues.cu", "phuuiiii"),
     "field_reduce": Kernel("fields.cu", "pppuuuuii"),
     "field_multiply_add": Kernel("fields.cu", "ppppuuiii"),
     "field_dots": Kernel("fields.cu", "pppuuiiii", block=64),

@@ -171,12 +171,11 @@ KERNEL centred_columns(const u32* __restrict__ x, double* __restrict__ out, u64 
   }
 }
 
-// (x + add) modulo p into those columns, for integers |x| <= 2^53 and add [rows, stride].
-KERNEL reduced_columns(const double* __restrict__ x, const u32* __restrict__ add, u32* __restrict__ out, u64 p,
-                       u64 keep, i64 stride, i64 offset, i64 size, i64 n) {
+// x modulo p into those columns of out [rows, stride], for integers |x| <= 2^53; added to what `keep` leaves there.
+KERNEL reduced_columns(const double* __restrict__ x, u32* __restrict__ out, u64 p, u64 keep, i64 stride, i64 offset,
+                       i64 size, i64 n) {
   FOREACH_ROW(r, n, size) {
     const double* from = x + r * size;
-    const u32* more = add + (keep & 1 ? r * stride : 0) + offset;
     u32 *to = out + r * stride + offset, prime = (u32)p, mask = (u32)keep;
     // Adding 1.5 * 2^52 rounds to an integer. The quotient may be off by one, the rest stays exact.
     const double whole = 6755399441055744.0, divisor = (double)prime, inverse = 1.0 / divisor;
@@ -184,7 +183,7 @@ KERNEL reduced_columns(const double* __restrict__ x, const u32* __restrict__ add
       double quotient = (from[i] * inverse + whole) - whole;
       int rest = (int)(from[i] - quotient * divisor);  // within [-p, p]
       u32 canonical = reduce_once((u32)(rest + (rest < 0 ? (int)prime : 0)), prime);
-      to[i] = reduce_once(canonical + (more[i] & mask), prime);
+      to[i] = reduce_once(canonical + (to[i] & mask), prime);
     }
   }
 }

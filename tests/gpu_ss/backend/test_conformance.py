@@ -78,14 +78,20 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
 ]  # fmt: skip
 
 
+#: The place of the argument whose memory the result takes.
+BECOMES_RESULT = {"residue_matmul": 3}
+
+
 def call(backend: Backend, operation: str, arguments: tuple[Any, ...]) -> Any:
-    """The result on the host; the arguments must come out of the call unharmed."""
+    """The result on the host; the arguments must come out of the call unharmed, but for one that becomes it."""
     own = [backend.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
     result = getattr(backend, operation)(*own)
     results = result if isinstance(result, tuple) else (result,)
     assert all(isinstance(part, backend.xp.ndarray) and part.flags.c_contiguous for part in results)
-    for before, after in zip(arguments, own, strict=True):
-        if isinstance(before, np.ndarray):
+    for place, (before, after) in enumerate(zip(arguments, own, strict=True)):
+        if BECOMES_RESULT.get(operation) == place and after is not None:
+            assert after is result
+        elif isinstance(before, np.ndarray):
             assert np.array_equal(before, backend.to_host(after))
     parts = tuple(backend.to_host(part) for part in results)
     return parts if isinstance(result, tuple) else parts[0]
