@@ -44,6 +44,7 @@ RUNS = Column("runs", lambda r: str(r["repeats"]))
 SPEEDUP = Column("speedup", lambda r: number(r.get("speedup")))
 SYSTEM = Column("system", lambda r: str(r.get("system", "fastlmpi")))
 TOTAL = Column("bytes, both ways", lambda r: size(r.get("total_bytes")))
+AMONG_PARTIES = Column("between the parties", lambda r: size(r.get("party_bytes")))
 PRICE = Column("cost", lambda r: number(r.get("cost")))
 INT8 = Column("of INT8", lambda r: number(r.get("fraction_of_int8")))
 TRANSFORMS = Column("transforms/s", lambda r: number(r.get("transforms_per_s")))
@@ -77,7 +78,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 #: Without a dealer: what the parties do and say to each other offline instead of what a dealer sends.
 ALONE = {OFFLINE: (OFFLINE, FIRST, BETWEEN, CPU, MEMORY), DEALER: ()}
 #: Of other systems, which do everything online and whose traffic is counted as a whole.
-FOREIGN = {NAME: (SYSTEM, NAME), OFFLINE: (CPU, MEMORY), SENT: (TOTAL,), RECEIVED: (), DEALER: ()}
+FOREIGN = {
+    NAME: (SYSTEM, NAME),
+    OFFLINE: (CPU, MEMORY),
+    SENT: (TOTAL, AMONG_PARTIES),
+    RECEIVED: (),
+    DEALER: (),
+}
 SHAPES = {
     "layer": "texts x tokens x hidden x heads x inner",
     "model": "texts x tokens x layers x hidden x heads x inner x words",

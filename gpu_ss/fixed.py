@@ -24,7 +24,7 @@ def encode(values: ArrayLike, ring: Ring, frac_bits: int) -> NDArray[np.uint64]:
             f"{ring.bits} bits with {frac_bits} fractional bits can hold; use a larger ring or fewer "
             "fractional bits"
         )
-    return scaled.astype(np.int64).astype(np.uint64)
+    return scaled.astype(np.int64, order="C").view(np.uint64)
 
 
 def decode(words: NDArray[np.uint64], ring: Ring, frac_bits: int) -> NDArray[np.float64]:

@@ -39,6 +39,7 @@ def _columns(names: Names, prices: Prices) -> list[tuple[str, Entry]]:
         ("offline bytes", told("offline_bytes", size)),
         ("dealer sends", told("dealer_bytes", size)),
         ("bytes in all", lambda r: size(r.total_bytes)),
+        ("between the parties", told("party_bytes", size)),
         ("largest error", told("max_abs_error", number)),
         ("mean error", told("mean_abs_error", number)),
         ("CPU", told("cpu_s", seconds)),

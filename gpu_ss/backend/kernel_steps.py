@@ -175,6 +175,59 @@ class StepKernels(Launcher):
             self._launch(kernel, x.size, x, unit, table, out, count)
         return out
 
+    def line_values(
+        self, x: Array, sums: Array, place_bits: int, looks: tuple[int, int], field: int, lead: np.uint64
+    ) -> Array:
+        self._check_same_shape(x=x, sums=sums)
+        _require(0 <= place_bits < WORD and 0 < field < WORD, f"no place of {place_bits} in {field} bits")
+        biases = [1 << (_look(bits) - 2) for bits in looks]
+        out = self.empty((2, x.size))
+        if x.size:
+            self._launch("line_values", x.size, x, sums, out, place_bits, field, *biases, int(lead))
+        return out
+
+    def gated_line(
+        self,
+        value: Array,
+        slope: Array,
+        words: Array,
+        value_wraps: Array,
+        slope_wraps: Array,
+        looks: tuple[int, int],
+        d: Array,
+    ) -> Array:
+        self._check_operands(
+            value=value, slope=slope, words=words, value_wraps=value_wraps, slope_wraps=slope_wraps, d=d
+        )
+        n, bits = value.size, [_look(look) for look in looks]
+        _check_shapes(
+            value=(value, (n,)),
+            slope=(slope, (n,)),
+            words=(words, (2, 3, n)),
+            value_wraps=(value_wraps, (2, n)),
+            slope_wraps=(slope_wraps, (2, n)),
+            d=(d, (1, word_count(n, 1))),
+        )
+        out = self.empty(n)
+        if n:
+            self._launch("gated_line", n, value, slope, words, value_wraps, slope_wraps, d, out, *bits)
+        return out
+
+    def gated_opened(self, c: Array, own: Array, tops: Array, bits: int, d: Array, lead: np.uint64) -> Array:
+        self._check_operands(c=c, own=own, tops=tops, d=d)
+        n = c.size
+        _check_shapes(c=(c, (n,)), own=(own, (3, n)), tops=(tops, (2, n)), d=(d, (1, word_count(n, 1))))
+        out = self.empty(n)
+        if n:
+            self._launch("gated_opened", n, c, own, tops, d, out, _look(bits), int(lead))
+        return out
+
+
+def _look(bits: int) -> int:
+    """A ring that words of more bits are shifted by."""
+    _require(2 <= bits < WORD, f"rings of opened numbers must have 2 to {WORD - 1} bits, not {bits}")
+    return bits
+
 
 def _require(condition: bool, complaint: str) -> None:
     if not condition:

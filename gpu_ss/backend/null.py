@@ -219,6 +219,26 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: Any) -> Array:
         return NullArray(opened.shape)
 
+    def line_values(
+        self, x: Array, sums: Array, place_bits: int, looks: tuple[int, int], field: int, lead: Any
+    ) -> Array:
+        return NullArray((2, x.size))
+
+    def gated_line(
+        self,
+        value: Array,
+        slope: Array,
+        words: Array,
+        value_wraps: Array,
+        slope_wraps: Array,
+        looks: tuple[int, int],
+        d: Array,
+    ) -> Array:
+        return NullArray(value.shape)
+
+    def gated_opened(self, c: Array, own: Array, tops: Array, bits: int, d: Array, lead: Any) -> Array:
+        return NullArray(c.shape)
+
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return NullArray(own.shape)
 

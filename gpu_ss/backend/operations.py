@@ -172,3 +172,42 @@ class Operations(ABC):
 
         x [n]: opened numbers. unit [size / 64, n]: bit j of element e is bit j % 64 of unit[j / 64, e].
         """
+
+    # Lines that were looked up
+
+    @abstractmethod
+    def line_values(
+        self, x: Array, sums: Array, place_bits: int, looks: tuple[int, int], field: int, lead: np.uint64
+    ) -> Array:
+        """Of looked-up lines the value at `place` and the slope, to be opened in rings of `looks` bits: [2, n].
+
+        sums [n]: sums of table words that hold a value in `field` bits and a slope above. place: the lowest
+        `place_bits` bits of x [n]. Rank 0 adds a quarter of the ring, and rank 1 has the negative.
+        """
+
+    @abstractmethod
+    def gated_line(
+        self,
+        value: Array,
+        slope: Array,
+        words: Array,
+        value_wraps: Array,
+        slope_wraps: Array,
+        looks: tuple[int, int],
+        d: Array,
+    ) -> Array:
+        """Share of g (sigma V + L S + C): [n].
+
+        value, slope [n]: V and S as they were opened, biased by a quarter of their rings of `looks` bits and masked
+        by mu and nu. d [1, W]: the gate g masked, d = g ^ rho. words [2, 3, n]: shares of sigma, L and
+        C - sigma mu - L nu, and again times rho. wraps [2, n] each: of sigma msb(mu) and of L msb(nu), and times
+        rho; they count 2^looks where the mask wrapped, that is where the top bit of what was opened is 0.
+        """
+
+    @abstractmethod
+    def gated_opened(self, c: Array, own: Array, tops: Array, bits: int, d: Array, lead: np.uint64) -> Array:
+        """Share of g x for x = c - 2^(bits - 2) - r, which was opened as c in a ring of `bits` bits: [n].
+
+        own [3, n]: shares of r, rho and rho r in a larger ring; tops [2, n]: of msb(r) and rho msb(r). d [1, W]:
+        the gate g masked, d = g ^ rho.
+        """

@@ -136,6 +136,9 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
     exp_lookup = staticmethod(reference_steps.exp_lookup)
     exp_finish = staticmethod(reference_steps.exp_finish)
     table_sums = staticmethod(reference_steps.table_sums)
+    line_values = staticmethod(reference_steps.line_values)
+    gated_line = staticmethod(reference_steps.gated_line)
+    gated_opened = staticmethod(reference_steps.gated_opened)
 
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
         self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)

@@ -158,3 +158,48 @@ def table_sums(x: Words, unit: Words, table: Words) -> Words:
         bit = unit[j // 64] >> np.uint64(j % 64) & np.uint64(1)
         total += bit * table[((x - np.uint64(j)) & np.uint64(table.size - 1)).astype(np.int64)]
     return total
+
+
+def line_values(
+    x: Words, sums: Words, place_bits: int, looks: tuple[int, int], field: int, lead: np.uint64
+) -> Words:
+    """See Operations.line_values."""
+    place, slope = x & np.uint64((1 << place_bits) - 1), sums >> np.uint64(field)
+    value = (sums & np.uint64((1 << field) - 1)) + slope * place
+    if lead:
+        return np.stack([value + np.uint64(1 << (looks[0] - 2)), slope + np.uint64(1 << (looks[1] - 2))])
+    return np.uint64(0) - np.stack([value, slope])
+
+
+def gated_line(
+    value: Words,
+    slope: Words,
+    words: Words,
+    value_wraps: Words,
+    slope_wraps: Words,
+    looks: tuple[int, int],
+    d: Words,
+) -> Words:
+    """See Operations.gated_line."""
+    parts, opened, all_wraps = [], (value, slope), (value_wraps, slope_wraps)
+    for k in range(2):
+        total = words[k, 2]
+        for found, factor, wraps, bits in zip(opened, words[k, :2], all_wraps, looks, strict=True):
+            wrapped = np.uint64(1) - (found >> np.uint64(bits - 1))
+            total = total + factor * (found - np.uint64(1 << (bits - 2)))
+            total = total + ((wrapped * wraps[k]) << np.uint64(bits))
+        parts.append(total)
+    return _chosen(d, *parts)
+
+
+def gated_opened(c: Words, own: Words, tops: Words, bits: int, d: Words, lead: np.uint64) -> Words:
+    """See Operations.gated_opened."""
+    number, wrapped = c - np.uint64(1 << (bits - 2)), np.uint64(1) - (c >> np.uint64(bits - 1))
+    plain = (number & lead) - own[0] + ((wrapped * tops[0]) << np.uint64(bits))
+    gated = number * own[1] - own[2] + ((wrapped * tops[1]) << np.uint64(bits))
+    return _chosen(d, plain, gated)
+
+
+def _chosen(d: Words, plain: Words, gated: Words) -> Words:
+    """b E from shares of E and rho E, for planes of d = b ^ rho."""
+    return np.where(plane_bits(d[0], plain.size) == np.uint64(1), plain - gated, gated)

@@ -19,6 +19,7 @@ Everything opened is uniform in its group: x + r, look-ups plus a mask, bits XOR
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -41,6 +42,7 @@ START = 1 << (CELL + INDEX - 1)  # where x = 0 is in the table
 FIRST, BEYOND = 1, 4  # G inside, and past it
 VALUE = 21  # fractional bits of values; slopes have VALUE - FRAC
 LOOK = VALUE + 6, VALUE - FRAC + 3  # rings of the look-ups: |T| < 2^3 + 1, slopes below 2, two bits of room
+FIELD = LOOK[0] + INDEX  # of a packed table word: above are WORD - FIELD >= LOOK[0] bits
 DIGIT = 9  # bits of G below its sign, at most
 
 
@@ -51,6 +53,13 @@ class CurveTable:
     name: str
     values: tuple[int, ...]
     slopes: tuple[int, ...]
+
+
+@cache
+def packed(table: CurveTable) -> tuple[int, ...]:
+    """Words of a value in FIELD bits, which hold the sum of all, and above a slope in as many as a value's ring."""
+    ring, rest = 1 << LOOK[0], 1 << (WORD - FIELD)
+    return tuple(v % ring | a % rest << FIELD for v, a in zip(table.values, table.slopes, strict=True))
 
 
 def curve_holds(bits: int, ring: Ring, frac_bits: int) -> bool:
@@ -92,55 +101,27 @@ def look_up_curve(
     wide = Ring(ring.bits + VALUE - frac_bits)
     masks = opened.mask.number, looks[0].number, looks[1].number, gates.number
     spec = CurveLookup(*masks, n, bits, CELL, INDEX, LOOK, wide.bits, ring.bits)
-    unit, lines, *wraps, own, tops = (array for array in take(spec).arrays if array is not None)
+    unit, lines, value_wraps, slope_wraps, own, tops = take(spec).arrays
     w = opened.ring.reduce(c + np.uint64((START - bias) % 2**64))
     view = MaskView(opened.mask.number, n, bits, bits - PART, PART)
     shape = TreeShape((bits - PART - 1,), ())  # one digit: nothing is opened
     reached = yield from at_least(party, OpenedNumber(w >> np.uint64(PART), view), [FIRST, BEYOND], shape)
     inside = party.backend.xp.stack([reached.planes[0] ^ reached.planes[1], reached.planes[1]])
     items = [
-        Item(found + look.only, (n,), width)
+        Item(found, (n,), width, mask=look.only)
         for found, look, width in zip(_looked_up(party, w, unit, table), looks, LOOK, strict=True)
     ]
-    *found, d = yield Round("curve", (*items, Item(inside ^ gates.only, inside.shape, WORD, xor=True)))
-    chosen = party.backend.plane_words(d, n)
-    curve = _times(party, chosen[0], *(_line(lines[k], found, [wrap[k] for wrap in wraps]) for k in (0, 1)))
-    above = opened.ring.reduce(c) >> np.uint64(bits - 1) ^ np.uint64(1)  # the mask may have wrapped
-    public = c - np.uint64(bias)
-    line = [
-        total + ((above * top) << np.uint64(bits))
-        for total, top in zip(((public & party.lead) - own[0], public * own[1] - own[2]), tops, strict=True)
-    ]
-    beyond = AShare(_times(party, chosen[1], *line).reshape(x.shape), ring, FRAC)
+    value, slope, d = yield Round("curve", (*items, Item(inside ^ gates.only, inside.shape, WORD, xor=True)))
+    backend = party.backend
+    curve = backend.gated_line(value, slope, lines, value_wraps, slope_wraps, LOOK, d[:1])
     result = yield from truncate.steps(
         party, AShare(curve.reshape(x.shape), wide, VALUE), VALUE - frac_bits, ring
     )
-    return result + AShare(beyond.lifted(frac_bits).data, ring, frac_bits)
+    beyond = backend.gated_opened(c, own, tops, bits, d[1:], party.lead)
+    return result + AShare(beyond.reshape(x.shape), ring, FRAC).lifted(frac_bits)
 
 
-def _looked_up(party: Party, w: Array, unit: Array, table: CurveTable) -> tuple[Array, Array]:
-    """Shares of sigma (A l + B) and of sigma A, biased so that their wraps can be told."""
-    at, place = w >> np.uint64(CELL), Ring(CELL).reduce(w)
-    base, slope = (
-        party.backend.table_sums(at, unit, party.backend.asarray(np.array(column, np.int64).view(np.uint64)))
-        for column in (table.values, table.slopes)
-    )
-    biased = []
-    for total, bits in zip((base + slope * place, slope), LOOK, strict=True):
-        signed = (total ^ ~party.lead) - ~party.lead  # rank 1 subtracts
-        biased.append(signed + (np.uint64(1 << (bits - 2)) & party.lead))
-    return biased[0], biased[1]
-
-
-def _line(words: Array, found: list[Array], wraps: list[Array]) -> Array:
-    """sigma, L and the constant, times what was looked up: the line's value, or that times a bit."""
-    total = words[2]
-    for k, (opened, bits) in enumerate(zip(found, LOOK, strict=True)):
-        total = total + words[k] * (opened - np.uint64(1 << (bits - 2)))
-        total = total + ((((opened >> np.uint64(bits - 1)) ^ np.uint64(1)) * wraps[k]) << np.uint64(bits))
-    return total
-
-
-def _times(party: Party, d: Array, plain: Array, masked: Array) -> Array:
-    """b E from shares of E and rho E, for an opened d = b XOR rho (as words 0 or 1)."""
-    return party.backend.xp.where(d == np.uint64(1), plain - masked, masked)
+def _looked_up(party: Party, w: Array, unit: Array, table: CurveTable) -> Array:
+    """Shares of sigma (A l + B) and of sigma A, biased so that their wraps can be told: [2, n]."""
+    sums = party.backend.table_sums(w >> np.uint64(CELL), unit, party.backend.table(packed(table)))
+    return party.backend.line_values(w, sums, CELL, LOOK, FIELD, party.lead)

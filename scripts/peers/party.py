@@ -26,18 +26,23 @@ class Job:
         self._said: dict[str, Any] = {"online_s": [], "cpu_s": [], "bytes": [], "rounds": None}
 
     def measure(
-        self, run: Callable[[], Any], meet: Callable[[], None], rounds: Callable[[], int] | None = None
+        self,
+        run: Callable[[], Any],
+        meet: Callable[[], None],
+        counters: Callable[[], dict[str, int]] = dict,
     ) -> Any:
-        """Counted runs after one warm-up; the last result. `meet` waits for the other party."""
+        """Counted runs after one warm-up; the last result. `meet` waits for the other party.
+
+        counters: what the system itself has counted so far, by name.
+        """
         result = None
         for index in range(self._repeats + 1):
             meet()
-            sent, counted = loopback_bytes(), rounds() if rounds else 0
+            sent, before = loopback_bytes(), counters()
             start, cpu = time.perf_counter(), time.process_time()
             result = run()
             seconds, spent = time.perf_counter() - start, time.process_time() - cpu
-            if rounds:
-                self._said["rounds"] = rounds() - counted
+            self._said |= {name: total - before[name] for name, total in counters().items()}
             meet()
             if index:
                 self._said["online_s"].append(seconds)

@@ -53,6 +53,15 @@ def _exp_finish(words: Words, n: int, bits: int, lead: np.uint64) -> tuple[Any, 
     return words(n) >> np.uint64(64 - bits), plane(words, n), words(6, n), bits, lead
 
 
+def _gated_line(words: Words, n: int, looks: tuple[int, int]) -> tuple[Any, ...]:
+    value, slope = (words(n) >> np.uint64(64 - bits) for bits in looks)
+    return value, slope, words(2, 3, n), words(2, n), words(2, n), looks, plane(words, n)
+
+
+def _gated_opened(words: Words, n: int, bits: int, lead: np.uint64) -> tuple[Any, ...]:
+    return words(n) >> np.uint64(64 - bits), words(3, n), words(2, n), bits, plane(words, n), lead
+
+
 ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
     *(
         ("bit_plane", f"{n} {bit}", lambda words, n=n, bit=bit: (words(n), bit))
@@ -166,6 +175,26 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for n in [*SIZES[:-1], 9001]
         for k in ((1, 2, 4, 8, 64) if n < 1000 else (1, 2, 4, 8))
     ),
+    *(
+        ("line_values", f"{n} {lead}", lambda words, n=n, lead=lead: (words(n), words(n), 7, (27, 12), 36, lead))
+        for n in EVERY_SIZE
+        for lead in LEADS
+    ),
+    ("line_values", "small", lambda words: (words(99), words(99), 0, (2, 63), 1, LEADS[1])),
+    *(("gated_line", f"{n}", lambda words, n=n: _gated_line(words, n, (27, 12))) for n in EVERY_SIZE),
+    *(
+        ("gated_line", f"{looks}", lambda words, looks=looks: _gated_line(words, 137, looks))
+        for looks in ((2, 63), (63, 2), (32, 33))
+    ),
+    *(
+        ("gated_opened", f"{n} {lead}", lambda words, n=n, lead=lead: _gated_opened(words, n, 20, lead))
+        for n in EVERY_SIZE
+        for lead in LEADS
+    ),
+    *(
+        ("gated_opened", f"{bits} bits", lambda words, bits=bits: _gated_opened(words, 137, bits, LEADS[1]))
+        for bits in (2, 31, 63)
+    ),
 ]  # fmt: skip
 
 
@@ -188,6 +217,7 @@ def test_wrong_arguments_are_refused(name: str) -> None:
     lead = LEADS[1]
     x, short, plane, planes = (backend.zeros(shape) for shape in (70, 69, (1, 2), (6, 2)))
     rows, squares = backend.zeros((7, 10)), backend.zeros(7)
+    words, pair = backend.zeros((2, 3, 70)), backend.zeros((2, 70))
     powers, products, coefficients = (backend.zeros(shape) for shape in ((3, 70), (6, 4, 70), (6, 4)))
     refused: list[tuple[type[Exception], Callable[[], object]]] = [
         (ValueError, lambda: backend.bit_plane(x, 64)),
@@ -226,6 +256,15 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.table_sums(x, backend.zeros((3, 70)), backend.zeros(192))),
         (ValueError, lambda: backend.table_sums(x, backend.zeros((2, 70)), backend.zeros(64))),
         (ValueError, lambda: backend.table_sums(x, backend.zeros((2, 69)), backend.zeros(128))),
+        (ValueError, lambda: backend.line_values(x, short, 7, (27, 12), 36, lead)),
+        (ValueError, lambda: backend.line_values(x, x, 7, (27, 64), 36, lead)),
+        (ValueError, lambda: backend.line_values(x, x, 64, (27, 12), 36, lead)),
+        (ValueError, lambda: backend.gated_line(x, x, words, pair, pair, (27, 64), plane)),
+        (ValueError, lambda: backend.gated_line(x, short, words, pair, pair, (27, 12), plane)),
+        (ValueError, lambda: backend.gated_line(x, x, words[:1], pair, pair, (27, 12), plane)),
+        (ValueError, lambda: backend.gated_line(x, x, words, pair, pair, (27, 12), planes)),
+        (ValueError, lambda: backend.gated_opened(x, words[0], pair, 64, plane, lead)),
+        (ValueError, lambda: backend.gated_opened(x, pair, pair, 20, plane, lead)),
     ]
     for error, attempt in refused:
         with pytest.raises(error):
