@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gpu_ss.backend import Backend
 from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets, number_fields
 from gpu_ss.protocols.compare import shape_for
+from gpu_ss.protocols.curve import LOOK as LOOKS
 from gpu_ss.protocols.lookup import FRAC, SOFTMAX, fractions
 from gpu_ss.ring import Array, word_count
 
@@ -233,6 +234,26 @@ def _exp_finish(draw: Operands, n: int) -> Call:
     return Call((n,), operands, lambda backend, *given: backend.exp_finish(*given, bits, LEAD), n, bits)
 
 
+def _line_values(draw: Operands, n: int) -> Call:
+    operands = [draw.words(n), draw.words(n)]
+    return Call((2, n), operands, lambda backend, *given: backend.line_values(*given, 7, LOOKS, 36, LEAD), n)
+
+
+def _gated_line(draw: Operands, n: int) -> Call:
+    value, slope = (draw.words(n, bits=bits) for bits in LOOKS)
+    operands = [value, slope, draw.words(2, 3, n), draw.words(2, n), draw.words(2, n), draw.planes(1, n)]
+    return Call(
+        (n,), operands, lambda backend, *given: backend.gated_line(*given[:5], LOOKS, given[5]), n, LOOKS[0]
+    )
+
+
+def _gated_opened(draw: Operands, n: int) -> Call:
+    operands = [draw.words(n, bits=20), draw.words(3, n), draw.words(2, n), draw.planes(1, n)]
+    return Call(
+        (n,), operands, lambda backend, *given: backend.gated_opened(*given[:3], 20, given[3], LEAD), n, 20
+    )
+
+
 def _table_sums(draw: Operands, n: int) -> Call:
     """Tables of 128 entries."""
     operands = [draw.words(n), draw.words(2, n), draw.words(128)]
@@ -303,6 +324,9 @@ SHARES: dict[str, Maker] = {
     "table_sums": _table_sums,
     "exp_lookup": _exp_lookup,
     "exp_finish": _exp_finish,
+    "line_values": _line_values,
+    "gated_line": _gated_line,
+    "gated_opened": _gated_opened,
     "beaver_combine": _beaver_combine,
     "matmul": _matmul,
     "matmul_heads": _matmul_heads,

@@ -20,9 +20,13 @@ FN u64 plane_mask(u64, const u64* plane, i64 i) { return 0 - (plane[i / 64] >> i
 #if !SIMT
 template <int... K> FN v64 powers_of_two(std::integer_sequence<int, K...>) { return v64{1ull << K...}; }
 
+// All ones in the lanes whose bit is set: lane k has bit k.
+FN v64 lanes_of(u64 bits) {
+  return (v64)(((bits + v64{}) & powers_of_two(std::make_integer_sequence<int, LANES64>())) != 0);
+}
+
 FN v64 plane_mask(v64, const u64* plane, i64 i) {
-  v64 word = (plane[i / 64] >> i % 64) + v64{};  // a vector's elements share a word
-  return (v64)((word & powers_of_two(std::make_integer_sequence<int, LANES64>())) != 0);
+  return lanes_of(plane[i / 64] >> i % 64);  // a vector's elements share a word
 }
 #endif
 
