@@ -121,11 +121,6 @@ class Protocol(Generic[P, T]):
         """The protocol as part of another one."""
         return party.ideals.get(self.name, self._steps)(party, *args, **kwargs)
 
-    @property
-    def unreplaced(self) -> Callable[Concatenate[Party, P], Steps[T]]:
-        """The protocol's own steps, whatever the party's ideals are."""
-        return self._steps
-
     def __call__(self, party: Party, *args: P.args, **kwargs: P.kwargs) -> T:
         return party.run(self.steps(party, *args, **kwargs))
 

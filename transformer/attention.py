@@ -26,9 +26,9 @@ from gpu_ss.party import Party, Steps, together
 from gpu_ss.protocols import arith
 from gpu_ss.protocols.arith import matmul, matmul_opened
 from gpu_ss.protocols.compare import effective
+from gpu_ss.protocols.extended import open_extended, row_square_sums
 from gpu_ss.protocols.io import open_masked
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
-from gpu_ss.protocols.quotient import open_quotient, row_square_sums
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.ring import RING64, WORD, Ring
 from gpu_ss.values import AShare
@@ -173,10 +173,10 @@ def _scores(party: Party, numbers: Numbers, q: AShare, k: AShare, watch: Watch) 
         scores = yield from matmul.steps(party, q, k, transposed=True)
     else:
         rows = (x.reshape(-1, x.shape[-1]) for x in (q, k))
-        opened = yield from together(*(open_quotient.steps(party, x, 0, RING64, "matmul") for x in rows))
+        opened = yield from together(*(open_extended.steps(party, x, RING64, "matmul") for x in rows))
         for name, exponent, x in zip(("queries", "keys"), (bounds.query, bounds.key), opened, strict=True):
             watch(Watched(name, numbers.layer, row_square_sums(party, x), exponent))
-        left, right = (x.undivided(whole.shape) for x, whole in zip(opened, (q, k), strict=True))
+        left, right = (x.own.reshape(*whole.shape) for x, whole in zip(opened, (q, k), strict=True))
         scores = matmul_opened(party, left, right, transposed=True)
     read = Ring(numbers.score_bits - numbers.ACTIVATION)
     return (yield from truncate.steps(party, scores, numbers.ACTIVATION, read))
@@ -190,7 +190,7 @@ def _of_keys(keep: AShare) -> AShare:
 def _weighted_values(party: Party, numbers: Numbers, weights: AShare, v: AShare) -> Steps[OpenedRows]:
     """E V at scale ACTIVATION, opened as rows of one head's values: in the smallest rings that hold it.
 
-    With a dealer they are lifted to the ring from which dividing by the sums is a free truncation.
+    With a dealer they are extended to the ring from which dividing by the sums is a free truncation.
     """
     ring = Ring(min(INVERSE_RING.bits, numbers.sums_bits(v.shape[-2])))
     short = yield from truncate.steps(party, weights, weights.frac_bits - PROBABILITY_FRAC, INVERSE_RING)
