@@ -14,6 +14,7 @@ from gpu_ss.plan import Plan, make_plan
 from gpu_ss.protocols.arith import matmul
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
+from transformer.attention import Vectors, ignore
 from transformer.encoder import READ_RING
 from transformer.profiles import PROFILES
 from transformer.terms import Terms
@@ -74,7 +75,7 @@ def parts(terms: Terms, hidden: int, heads: int, ffn: int, seq: int, batch: int)
     def attention(party: Party) -> Any:
         keep = null_share(party, (batch, seq), RING64, 0)
         q, k, v = (read(party, vectors) for _ in range(3))
-        return party.run(profile.attention(party, numbers, q, k, v, keep))
+        return party.run(profile.attention(party, numbers, Vectors(q, k, v, keep), ignore))
 
     def products(party: Party) -> None:
         q = null_share(party, vectors, scores, numbers.ACTIVATION)

@@ -231,7 +231,7 @@ def _exp_lookup(draw: Operands, n: int) -> Call:
 def _exp_finish(draw: Operands, n: int) -> Call:
     bits = SOFTMAX.look_bits
     operands = [draw.words(n, bits=bits), draw.planes(1, n), draw.words(6, n)]
-    return Call((n,), operands, lambda backend, *given: backend.exp_finish(*given, bits, LEAD), n, bits)
+    return Call((n,), operands, lambda backend, *given: backend.exp_finish(*given, bits), n, bits)
 
 
 def _line_values(draw: Operands, n: int) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import Any
@@ -13,8 +13,8 @@ from bench.rows import Row
 from gpu_ss.party import Party
 from gpu_ss.plan import Plan
 from gpu_ss.prg import fresh_key
-from gpu_ss.provider.reel import ReelWriter, Words, from_zero, layout, stored_bytes
-from gpu_ss.ring import Array
+from gpu_ss.provider.ahead import write_sets
+from gpu_ss.provider.reel import Words, from_zero, stored_bytes
 from net.frame import as_bytes
 from transformer.terms import ProfileName
 
@@ -71,17 +71,8 @@ class PrepareJob(ModelJob):
         def put(place: int, words: Words) -> None:
             os.pwrite(self._scratch.fileno(), as_bytes(words), 8 * place)
 
-        where = layout(party.rank, self._specs)
-        writers = [ReelWriter(party.backend, where, put) for _ in range(self._together)]
-
-        def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
-            writers[k].keep(number, arrays)
-
-        seeds = [fresh_key() for _ in writers]
-        for k in party.provider.record(seeds, self._specs, keep):
-            writers[k].finish()
-            party.backend.give_back()
-            yield k
+        seeds = [fresh_key() for _ in range(self._together)]
+        yield from write_sets(party, seeds, self._specs, [put] * self._together)
 
     def run(self, party: Party) -> None:
         return

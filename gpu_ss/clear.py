@@ -37,14 +37,13 @@ from gpu_ss.protocols.compare import effective, ge_public
 from gpu_ss.protocols.curve import CELL, INDEX, START, VALUE, CurveTable, look_up_curve
 from gpu_ss.protocols.fields import from_field, to_field
 from gpu_ss.protocols.inverses import PLACE, Windows, inverses, line_tables
-from gpu_ss.protocols.io import add_public, open_masked, reveal
+from gpu_ss.protocols.io import open_masked, reveal
 from gpu_ss.protocols.lines import LineTable, evaluate_lines
 from gpu_ss.protocols.lookup import SOFTMAX, exp2_opened
 from gpu_ss.protocols.millionaire import negative, times_bit
 from gpu_ss.protocols.periodic import WAVE_FRAC, WAVE_RING, sine_series
 from gpu_ss.protocols.piecewise import Evaluated, PiecewiseTable, evaluate
 from gpu_ss.protocols.power import BELOW, FACTOR, POWER_FRAC, UNITS, exp2
-from gpu_ss.protocols.quotient import OpenedQuotient, open_quotient
 from gpu_ss.protocols.trunc import extend, truncate
 from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Dealing
@@ -56,29 +55,23 @@ from gpu_ss.provider.specs.arithmetic import (
     RowSquareSum,
     WrapProduct,
 )
+from gpu_ss.provider.specs.extended import ExtendedMask, ExtendedProduct, ExtendedSquares
 from gpu_ss.provider.specs.fields import FieldRowProduct, FieldRowSquareSum
 from gpu_ss.provider.specs.inverse import fraction
-from gpu_ss.provider.specs.quotients import (
-    QuotientMask,
-    QuotientProduct,
-    QuotientProducts,
-    QuotientSquares,
-)
 from gpu_ss.provider.specs.tables import ExpLookup, NearLookup
 from gpu_ss.ring import RING64, WORD, Array, Ring
 from gpu_ss.values import AShare, BShare, FShare
 
 #: Correlations whose derived values are products of masks: 0 for masks of 0.
 VANISHING = (
+    ExtendedMask,
+    ExtendedProduct,
+    ExtendedSquares,
     FieldRowProduct,
     FieldRowSquareSum,
     MatmulProduct,
     Powers,
     Product,
-    QuotientMask,
-    QuotientProduct,
-    QuotientProducts,
-    QuotientSquares,
     RowProduct,
     RowSquareSum,
     WrapProduct,
@@ -164,14 +157,6 @@ def _truncate(party: Party, x: AShare, shift: int, ring: Ring | None = None) -> 
 def _rounded(values: Array, shift: int) -> Array:
     """int64 values / 2^shift to the nearest integer, half upwards."""
     return (values + (np.int64(1) << np.int64(shift - 1)) if shift else values) >> np.int64(shift)
-
-
-def _open_quotient(
-    party: Party, x: AShare, shift: int, ring: Ring, tag: str = "quotient"
-) -> Steps[OpenedQuotient]:
-    """As it is: rounding down what is half a unit more."""
-    raised = add_public(party, x, 1 << (shift - 1)) if shift else x
-    return (yield from open_quotient.unreplaced(party, raised, shift, ring, tag))
 
 
 def _extend(party: Party, x: AShare, ring: Ring) -> AShare:
@@ -382,4 +367,4 @@ DEFINED: dict[Protocol[Any, Any], Callable[..., Any]] = {
 #: All of them, by name.
 IDEALS: dict[str, Callable[..., Steps[Any]]] = {
     protocol.name: _now(compute) for protocol, compute in DEFINED.items()
-} | {softmax_weights.name: _softmax_weights, open_quotient.name: _open_quotient}
+} | {softmax_weights.name: _softmax_weights}

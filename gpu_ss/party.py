@@ -30,7 +30,7 @@ from gpu_ss.field import Field
 from gpu_ss.prg import Prg
 from gpu_ss.provider.base import Provider
 from gpu_ss.ring import WORD, Array, Ring, lead_of, wire_bytes
-from gpu_ss.values import AShare, BShare, FShare
+from gpu_ss.values import AShare, FShare
 from net.channel import Channel
 
 P = ParamSpec("P")
@@ -91,15 +91,9 @@ def masked_element(x: FShare, mask: Array) -> Item:
     return Item(field.add(x.data, mask.reshape(x.shape)), x.shape, field.bits, field=field)
 
 
-def shared_bits(b: BShare, mask: Array) -> Item:
-    """Open b XOR mask to both."""
-    planes = b.planes ^ mask
-    return Item(planes, tuple(planes.shape), 64, xor=True)
-
-
-def told(sender: int, data: Array | None, shape: tuple[int, ...], ring: Ring, xor: bool = False) -> Item:
+def told(sender: int, data: Array | None, shape: tuple[int, ...], ring: Ring) -> Item:
     """One-way: `sender` tells the other party `data` (None at the receiver)."""
-    return Item(data, shape, ring.bits, xor=xor, sender=sender)
+    return Item(data, shape, ring.bits, sender=sender)
 
 
 class Protocol(Generic[P, T]):
@@ -120,11 +114,6 @@ class Protocol(Generic[P, T]):
     def steps(self, party: Party, *args: P.args, **kwargs: P.kwargs) -> Steps[T]:
         """The protocol as part of another one."""
         return party.ideals.get(self.name, self._steps)(party, *args, **kwargs)
-
-    @property
-    def unreplaced(self) -> Callable[Concatenate[Party, P], Steps[T]]:
-        """The protocol's own steps, whatever the party's ideals are."""
-        return self._steps
 
     def __call__(self, party: Party, *args: P.args, **kwargs: P.kwargs) -> T:
         return party.run(self.steps(party, *args, **kwargs))

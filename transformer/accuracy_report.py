@@ -26,7 +26,7 @@ def show(study: Study, console: Console) -> None:
     for column in _columns(study):
         table.add_column(column, justify="left" if column == "profile" else "right", no_wrap=True)
     for figures in study.figures:
-        table.add_row(*_columns_of(figures, study))
+        table.add_row(*_columns_of(figures))
     console.print(table)
     if any(f.private for f in study.figures):
         console.print(_private_table(study))
@@ -57,7 +57,7 @@ def _columns(study: Study) -> list[str]:
     ]
 
 
-def _columns_of(f: Figures, study: Study) -> list[str]:
+def _columns_of(f: Figures) -> list[str]:
     return [
         f.profile + ("*" if f.tuned else ""),
         f"{f.layers[-1]:.1e}",

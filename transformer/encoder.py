@@ -16,7 +16,7 @@ from gpu_ss.protocols.weights import Held, Static, affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare, Private, Public
 from transformer.architecture import Numbers
-from transformer.attention import Watch, ignore
+from transformer.attention import Vectors, Watch, ignore
 from transformer.profiles import PRECISE, Profile, relu_activation
 
 READ_RING = Ring(48)  # activations at Numbers.ACTIVATION fractional bits
@@ -98,8 +98,8 @@ def attention_block(party: Party, model: Encoder, name: str, t: AShare, keep: AS
     weights = model.weights
     qkv, skip = yield from affine.steps(party, t, [weights[f"{name}.qkv"], weights[f"{name}.skip"]])
     qkv = yield from _read(party, numbers, model.biased(party, qkv, f"{name}.qkv"))
-    q, k, v = _heads(numbers, qkv)
-    attended = yield from model.profile.attention(party, numbers, q, k, v, keep, model.watch)
+    vectors = Vectors(*_heads(numbers, qkv), keep)
+    attended = yield from model.profile.attention(party, numbers, vectors, model.watch)
     (x,) = yield from affine.steps(party, _joined(attended), [weights[f"{name}.output"]])
     x = model.biased(party, x, f"{name}.output") + (yield from _added(party, numbers, skip, x.ring))
     return (yield from normalised(party, model, numbers, x, RING64, centred=True))

@@ -13,7 +13,6 @@ from gpu_ss.protocols.trunc import truncate
 from gpu_ss.protocols.weights import affine
 from gpu_ss.ring import RING64, Ring
 from gpu_ss.values import AShare
-from transformer.architecture import Numbers
 from transformer.encoder import READ_RING, Encoder, activate, normalised
 from transformer.parameters import HEAD_RING
 
@@ -81,8 +80,3 @@ def run_head(party: Party, model: Encoder, t: AShare, pool: AShare | None) -> St
         return (yield from sentence_embedding(party, model, t, pool))
     head = {"features": features, "classification": classification, "masked-lm": masked_lm}[task]
     return (yield from head(party, model, t))
-
-
-def pool_shape(numbers: Numbers, batch: int, length: int) -> tuple[int, ...] | None:
-    """Shape of the client's averaging weights, for tasks that have them."""
-    return (batch, 1, length) if numbers.arch.task == "embedding" else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,11 @@ def load_reference(folder: ModelFolder, arch: Architecture) -> Any:
         folder.path, trust_remote_code=False, num_labels=len(arch.labels) or 2
     )
     model = getattr(transformers, CLASSES[arch.task])(config)
-    _fill(model, folder, arch)
+    _fill(model, folder)
     return model.eval()
 
 
-def _fill(model: Any, folder: ModelFolder, arch: Architecture) -> None:
+def _fill(model: Any, folder: ModelFolder) -> None:
     """Weights by our own reader, so that all formats it knows (old names, plain .bin) work here too."""
     import torch
 
@@ -126,12 +125,3 @@ def similarity(vectors: Real) -> Real:
 def tokens_only(outputs: Real, keep: NDArray[np.int64]) -> Real:
     """[batch, length, ...] without what stands at padding (set to 0)."""
     return outputs * keep.reshape(*keep.shape, *[1] * (outputs.ndim - 2))
-
-
-def masked_words(tokens: Tokens, logits: Real, tokenizer: Any) -> Sequence[list[str]]:
-    """For masked-lm: the likeliest word at each [MASK], per text."""
-    mask = tokenizer.mask_token_id
-    return [
-        [tokenizer.decode([int(logits[i, j].argmax())]).strip() for j in np.flatnonzero(row == mask)]
-        for i, row in enumerate(tokens.ids)
-    ]

@@ -154,7 +154,7 @@ class StepKernels(Launcher):
             self._launch("exp_lookup", x.size, x, unit, fractions, out, frac, scale, low, int(lead))
         return out
 
-    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: np.uint64) -> Array:
+    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int) -> Array:
         self._check_operands(opened=opened, d=d, shares=shares)
         _require(2 <= look_bits <= WORD, f"look_bits must be 2 to {WORD}, not {look_bits}")
         n = opened.size

@@ -216,7 +216,7 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
         return NullArray(x.shape)
 
-    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: Any) -> Array:
+    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int) -> Array:
         return NullArray(opened.shape)
 
     def line_values(

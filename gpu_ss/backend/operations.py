@@ -157,7 +157,7 @@ class Operations(ABC):
         """
 
     @abstractmethod
-    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int, lead: np.uint64) -> Array:
+    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int) -> Array:
         """The gated product of the exponential gadget: share of g * E, [n].
 
         opened [n]: sigma T + 2^(look_bits - 2) + mu mod 2^look_bits. d [1, W]: the gate g masked, d = g ^ rho.

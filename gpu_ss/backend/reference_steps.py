@@ -115,7 +115,7 @@ def plane_words(planes: Words, n: int) -> Words:
     return np.stack([plane_bits(plane, n) for plane in planes])
 
 
-def exp_finish(opened: Words, d: Words, shares: Words, look_bits: int, lead: np.uint64) -> Words:
+def exp_finish(opened: Words, d: Words, shares: Words, look_bits: int) -> Words:
     """The gated product of the exponential gadget: share of g * E, flat.
 
     opened [n]: sigma T + 2^(look_bits - 2) + mu mod 2^look_bits. d [1, W]: the gate g masked, d = g ^ rho.

@@ -266,7 +266,6 @@ def _kept(party: Party, x: AShare, keep: AShare) -> Steps[AShare]:
 CUBE_FRAC = 12  # of the base
 CAP = 64  # bases saturate here, scores at 2 (CAP - 1)
 SQUARE_FRAC, CUBED_FRAC = 16, 18
-SUM_BITS = 3 * 6 + CUBED_FRAC + 9  # of the sum of 2^9 capped cubes
 ROOT_FRAC = 39  # 2^39 / sqrt(sum) times a cube stays below 2^62
 
 

@@ -26,7 +26,7 @@ from gpu_ss.protocols import millionaire
 from gpu_ss.protocols.io import Opened, add_public, open_masked
 from gpu_ss.provider.correlation import BitMask
 from gpu_ss.provider.specs.bits import DigitMonomials, MaskView, NodeMonomials, words_of
-from gpu_ss.ring import Array, Ring
+from gpu_ss.ring import Array
 from gpu_ss.values import AShare, BShare
 
 
@@ -172,15 +172,13 @@ class OpenedNumber:
     view: MaskView
 
 
-def effective(x: Opened, bits: int, shift: int = 0) -> OpenedNumber:
-    """An opened value's bits from `shift` up, `bits` of them, read as a number of its own.
+def effective(x: Opened, bits: int) -> OpenedNumber:
+    """An opened value's low `bits` bits, read as a number of its own.
 
-    The value so read is floor(x / 2^shift) + {0, 1}, exact when shift is 0. `bits` may be less than the ring
-    has when |x| is known to be small: the sign of |x| < 2^k needs k + 1 bits.
+    They may be less than the ring has when |x| is known to be small: the sign of |x| < 2^k needs k + 1 bits.
     """
     words = x.ring.reduce(x.words).reshape(-1)
-    words = words >> Ring(64).constant(shift) if shift else words
-    return OpenedNumber(words, MaskView(x.mask.number, x.size, x.ring.bits, bits, shift))
+    return OpenedNumber(words, MaskView(x.mask.number, x.size, x.ring.bits, bits))
 
 
 def at_least(

@@ -149,7 +149,7 @@ def inverses(party: Party, x: AShare, windows: Windows) -> Steps[AShare]:
     values, slopes, counted = yield Round(
         "inverse", (*items, Item(counts, (gates, n), windows.field, mask=tally.only))
     )
-    terms = _terms(party, values, slopes)
+    terms = _terms(values, slopes)
     total = _line(last, terms, count - 1)
     for w in range(1, count):
         words = entries_at(party, counted[w - 1], gated[w - 1])  # type: ignore[index]
@@ -196,7 +196,7 @@ def _counts(party: Party, c: Array, digits: Array, windows: Windows) -> Array:
     return party.backend.xp.stack(counts[::-1])
 
 
-def _terms(party: Party, values: Array, slopes: Array) -> list[Array]:
+def _terms(values: Array, slopes: Array) -> list[Array]:
     """What the words of a line are multiplied by, [windows, n] each."""
     terms, wraps = [], []
     for opened, bits in ((values, LOOK[0]), (slopes, LOOK[1])):

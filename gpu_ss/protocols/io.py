@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,6 +95,11 @@ class Opened:
     @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
+
+    def reshape(self, *shape: int) -> Opened:
+        """The same opening in another shape."""
+        mask = Material(self.mask.number, (self.mask.only.reshape(shape),))
+        return replace(self, words=self.words.reshape(shape), mask=mask)
 
 
 @protocol(cost=lambda *xs, tag="open": opening(*((x.size, x.ring.bits) for x in xs)))

@@ -130,7 +130,7 @@ def exp2_opened(
         _one("exp.gate", Item(inside.planes ^ gate.only, (1, words), 64, xor=True)),
         bit_values(party, gates.bit(1), ring) if saturate else local(None),
     )
-    data = backend.exp_finish(opened, d, factors, span.look_bits, party.lead)
+    data = backend.exp_finish(opened, d, factors, span.look_bits)
     if above is not None:
         data = data + above[0] * np.uint64(1 << (span.high + span.result_bits))
     return AShare(data, ring, span.result_bits)

@@ -100,7 +100,7 @@ def _leaves(party: Party, own: Array, n: int) -> Steps[tuple[Array, Array]]:
     groups = [_Digits(party, n, *kind) for kind in kinds if len(kind[0])]
     shifted = xp.concatenate([group.shifted for group in groups]) if party.rank == 1 else None
     (shift,) = yield Round("less", (Item(shifted, (WIDTH * count, words), WORD, xor=True, sender=1),))
-    told = xp.concatenate(_told(xp, groups, shift)) if party.rank == 0 else None
+    told = xp.concatenate(_told(groups, shift)) if party.rank == 0 else None
     planes = sum(group.planes for group in groups)
     (heard,) = yield Round("less", (Item(told, (planes, words), WORD, xor=True, sender=0),))
     if party.rank == 1:
@@ -174,7 +174,7 @@ class _Digits:
         self.shares = pick(rows, self._choices.reshape(count, WIDTH, words)) ^ self._chosen
 
 
-def _told(xp: Any, groups: Sequence[_Digits], shift: Array) -> list[Array]:
+def _told(groups: Sequence[_Digits], shift: Array) -> list[Array]:
     """What rank 0 tells of each group: of pairs also products with its own shares of the other digit's answers."""
     rows = []
     for group in groups:

@@ -22,7 +22,17 @@ from gpu_ss.party import Party
 from gpu_ss.prg import fresh_key
 from gpu_ss.provider.base import Progress
 from gpu_ss.provider.correlation import Correlation
-from gpu_ss.provider.reel import DIGEST_BYTES, ID_BYTES, Head, Purpose, Reel, ReelWriter, layout, stored_words
+from gpu_ss.provider.reel import (
+    DIGEST_BYTES,
+    ID_BYTES,
+    Head,
+    Purpose,
+    Put,
+    Reel,
+    ReelWriter,
+    layout,
+    stored_words,
+)
 from gpu_ss.provider.store import MAX_REELS, Draft, Shelf
 from gpu_ss.ring import Array
 from net.channel import Channel
@@ -134,24 +144,40 @@ def _drafts(
 def _make(
     party: Party, drafts: Sequence[Draft], specs: Sequence[Correlation], progress: Progress | None
 ) -> Iterator[Head]:
-    """Make, write each correlation when it is made, and when both have written all of a set, let it be used."""
+    """Make and write, and when both have written all of a set, let it be used."""
     seeds = [fresh_key() for _ in drafts]
-    where = layout(party.rank, specs)
-    writers = [ReelWriter(party.backend, where, draft.put) for draft in drafts]
-
-    def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
-        writers[k].keep(number, arrays)
-
-    for k in party.provider.record(seeds, specs, keep, progress):
+    for k in write_sets(party, seeds, specs, [draft.put for draft in drafts], progress):
         draft = drafts[k]
-        writers[k].finish()
         draft.seal(seeds[k])
         (theirs,) = party.channel.exchange("store/written", [draft.head.id], [ID_BYTES])
         if bytes(theirs) != draft.head.id:
             raise CorrelationError(f"{party.channel.peer} has stored something else than was agreed")
         draft.commit()
-        party.backend.give_back()
         yield draft.head
+
+
+def write_sets(
+    party: Party,
+    seeds: Sequence[bytes],
+    specs: Sequence[Correlation],
+    puts: Sequence[Put],
+    progress: Progress | None = None,
+) -> Iterator[int]:
+    """Make the correlations of a plan (numbered from 0) for each seed, and put them away as they are made.
+
+    puts: of each set, what is called with the words of its reel (`ReelWriter`). The number of a set is yielded when
+    it is complete.
+    """
+    where = layout(party.rank, specs)
+    writers = [ReelWriter(party.backend, where, put) for put in puts]
+
+    def keep(k: int, number: int, arrays: Sequence[Array | None]) -> None:
+        writers[k].keep(number, arrays)
+
+    for k in party.provider.record(seeds, specs, keep, progress):
+        writers[k].finish()
+        party.backend.give_back()
+        yield k
 
 
 def take_up(

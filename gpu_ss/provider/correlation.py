@@ -29,7 +29,7 @@ from gpu_ss.ring import WORD, Array, word_count
 MAX_ELEMENTS = 1 << 33  # refuses absurd requests before anything is allocated
 #: The same for what a correlation's size grows with as a power.
 _MOST = dict.fromkeys(
-    ("bits", "widths", "width", "factor_bits", "frac", "look_bits", "scale", "degree", "source", "shift"),
+    ("bits", "widths", "width", "factor_bits", "frac", "look_bits", "scale", "degree", "source"),
     WORD,
 )
 _MOST |= dict.fromkeys(("looks", "line_bits", "starts", "shifts", "scales", "cell"), WORD)

@@ -153,13 +153,17 @@ def layout(rank: int, specs: Sequence[Correlation]) -> Layout:
     return found
 
 
+#: Called with the place of the first of some words among those of a reel, and the words.
+Put = Callable[[int, Words], None]
+
+
 class ReelWriter:
     """Puts the correlations of a plan where they belong among the words of a reel, in any order.
 
-    where: their `layout`. put: called with the place of the first word, and words.
+    where: their `layout`.
     """
 
-    def __init__(self, backend: Backend, where: Layout, put: Callable[[int, Words], None]) -> None:
+    def __init__(self, backend: Backend, where: Layout, put: Put) -> None:
         self._backend = backend
         self._where = where
         self._put = put

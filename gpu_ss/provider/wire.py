@@ -14,9 +14,9 @@ import gpu_ss.provider.specs.arithmetic
 import gpu_ss.provider.specs.bits
 import gpu_ss.provider.specs.counts
 import gpu_ss.provider.specs.curve
+import gpu_ss.provider.specs.extended
 import gpu_ss.provider.specs.fields
 import gpu_ss.provider.specs.inverse
-import gpu_ss.provider.specs.quotients
 import gpu_ss.provider.specs.tables
 import gpu_ss.provider.specs.transfers  # noqa: F401 - these modules fill the registry
 from gpu_ss.errors import CorrelationError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from gpu_ss.errors import CorrelationError
 from gpu_ss.field import FIELD53
 from gpu_ss.prg import Prg, Stream, derive_key, fresh_key
 from gpu_ss.provider import dealer
-from gpu_ss.provider.correlation import Correlation, FieldMask, Mask, Shares, expand_share
+from gpu_ss.provider.correlation import _MOST, Correlation, FieldMask, Mask, Shares, expand_share
 from gpu_ss.provider.dealer import ClientProvider, DealerSession, StreamProvider, chunks, request_key
 from gpu_ss.provider.dealing import DealingEngine
 from gpu_ss.provider.specs.arithmetic import MatmulProduct, Powers, Product
 from gpu_ss.provider.specs.bits import ROWS, BitProducts, BitValues, MaskView
 from gpu_ss.provider.wire import decode_specs, encode_specs
+from gpu_ss.ring import WORD
 from net import memory_pair
 from tests.gpu_ss.test_provider import BACKEND, DERIVED, KEY0, KEY1, MASKS, N, deal_all
 from tests.support.backends import open_backend
@@ -85,6 +87,7 @@ def test_all_specs_travel() -> None:
         b'{"first":0,"specs":[["Mask",{"shape":[-1],"bits":64,"owner":2}]]}',
         b'{"first":0,"specs":[["Mask",{"shape":[1],"bits":65,"owner":2}]]}',
         b'{"first":0,"specs":[["UnitVectors",{"n":1,"bits":8589934592}]]}',
+        b'{"first":0,"specs":[["ExtendedProduct",{"a":0,"b":0,"rows":1,"n":1,"source":8,"factor_bits":65,"bits":64}]]}',
         b'{"first":0,"specs":[["AndMonomials",{"mask":0,"words":1,"fan_in":60}]]}',
         b'{"first":0,"specs":[["DigitMonomials",{"view":{"a":0,"n":-64,"source":8,"bits":8},"widths":[7]}]]}',
         b"[" * 100_000,
@@ -93,6 +96,13 @@ def test_all_specs_travel() -> None:
 def test_malformed_requests_are_refused(request_: bytes) -> None:
     with pytest.raises(CorrelationError):
         decode_specs(request_)
+
+
+def test_bounds_are_of_fields_that_exist() -> None:
+    """A field that is renamed keeps its bound."""
+    names = {field.name for kind in Correlation.registry.values() for field in fields(kind)}
+    assert set(_MOST) <= names
+    assert all(_MOST[name] == WORD for name in names if name.endswith("bits"))
 
 
 def test_unknown_masks_are_refused() -> None:

@@ -22,7 +22,7 @@ from gpu_ss.functions.segmented import segmented
 from gpu_ss.functions.softmax import softmax, softmax_weights
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
-from gpu_ss.protocols import quotient
+from gpu_ss.protocols import extended
 from gpu_ss.protocols.arith import matmul, mul, powers
 from gpu_ss.protocols.compare import ge_public
 from gpu_ss.protocols.convert import a2b
@@ -61,12 +61,12 @@ def _field_rows(party: Party, x: Any) -> Any:
     return from_field(party, times_rows(party, opened, to_field(party, total, 10, FIELD60)), 9, Ring(40))
 
 
-def _quotient_rows(party: Party, x: Any) -> Any:
-    rows = secret(party, x / 2**20, Ring(44)).reshape(4, 24)
+def _extended_rows(party: Party, x: Any) -> Any:
+    rows = secret(party, x / 2**20, Ring(36)).reshape(4, 24)
 
     def steps() -> Any:
-        opened = yield from quotient.open_quotient.steps(party, rows, 8, Ring(48))
-        return (yield from quotient.times_rows(party, opened, quotient.row_square_sums(party, opened)))
+        opened = yield from extended.open_extended.steps(party, rows, Ring(48))
+        return (yield from extended.times_rows(party, opened, extended.row_square_sums(party, opened)))
 
     return party.run(steps())
 
@@ -76,11 +76,11 @@ def _noisy(party: Party, x: Any, mechanism: Any) -> Any:
     return party.run(protect(party, [secret(party, x)], guarantee))[0]
 
 
-def _lifted_rows(party: Party, x: Any) -> Any:
+def _extended_factors(party: Party, x: Any) -> Any:
     def steps() -> Any:
         rows = secret(party, x / 2**20, Ring(30)).reshape(4, 24)
-        opened = yield from quotient.open_quotient.steps(party, rows, 0, RING64)
-        return (yield from quotient.times_rows(party, opened, secret(party, x[:4] / 2**20, Ring(26))))
+        opened = yield from extended.open_extended.steps(party, rows, RING64)
+        return (yield from extended.times_rows(party, opened, secret(party, x[:4] / 2**20, Ring(26))))
 
     return party.run(steps())
 
@@ -118,8 +118,8 @@ RUNS_BY_NAME: dict[str, Run] = {
     "argmax": lambda p, x: argmax(p, secret(p, x / 2**20).reshape(4, 24)),
     "power": lambda p, x: exp2(p, secret(p, -np.abs(x) / 2**11, Ring(28), 12), Ring(52)),
     "field rows": _field_rows,
-    "quotient rows": _quotient_rows,
-    "lifted rows": _lifted_rows,
+    "extended rows": _extended_rows,
+    "extended factors": _extended_factors,
     "guarded": _guarded,
     "softmax": lambda p, x: softmax(p, secret(p, x / 2**8).reshape(4, 24)),
     "softmax weights": lambda p, x: softmax_weights(p, secret(p, x / 2**14, Ring(28), 12).reshape(4, 24)),

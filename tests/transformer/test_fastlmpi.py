@@ -17,6 +17,7 @@ from gpu_ss.provider.insecure import InsecureProvider
 from gpu_ss.ring import RING64, Ring
 from tests.support.protocols import both, check_cost, real, real_share, shape_share
 from transformer.architecture import Architecture, Bounds, Numbers, Ranges
+from transformer.attention import Vectors, ignore
 from transformer.encoder import READ_RING
 from transformer.profiles import PROFILES
 
@@ -111,7 +112,8 @@ def test_softmax(trust: str, case: Callable[..., None]) -> None:
 
     def run(party: Any) -> Any:
         shares = [real_share(party, x, READ_RING, 12, seed) for seed, x in enumerate((q, k, v))]
-        return party.run(FASTLMPI.attention(party, NUMBERS, *shares, real_share(party, keep, RING64, 0, 9)))
+        vectors = Vectors(*shares, real_share(party, keep, RING64, 0, 9))
+        return party.run(FASTLMPI.attention(party, NUMBERS, vectors, ignore))
 
     scores = q @ k.swapaxes(-1, -2)
     scores = np.where(keep[:, None, None] > 0, scores, -np.inf)

@@ -66,11 +66,10 @@ class Pin:
 
 @dataclass(frozen=True)
 class Solution:
-    """Free coefficients by piece, the largest error at the samples, and the largest jump."""
+    """Free coefficients by piece, and the largest error at the samples."""
 
     coefficients: list[dict[int, float]]
     error: float
-    jump: float
 
 
 def solve(f: Function, pieces: Sequence[Piece], pins: Sequence[Pin], norm: str = "minimax") -> Solution:
@@ -102,7 +101,6 @@ def solve(f: Function, pieces: Sequence[Piece], pins: Sequence[Pin], norm: str =
     system = np.concatenate(rows), np.concatenate(rest)
     found = (_minimax if norm == "minimax" else _squares)(*system, *joints)
     error = float(np.abs(system[0] @ found - system[1]).max())
-    jump = float(np.abs(joints[0] @ found - joints[1]).max()) if joint_rows else 0.0
     parts = [found[offsets[k] : offsets[k + 1]] for k in range(len(pieces))]
     return Solution(
         [
@@ -110,7 +108,6 @@ def solve(f: Function, pieces: Sequence[Piece], pins: Sequence[Pin], norm: str =
             for p, part in zip(pieces, parts, strict=True)
         ],
         error,
-        jump,
     )
 
 

@@ -68,11 +68,11 @@ class EvaluationCost:
         return max(self.online_bits_client, self.online_bits_server)
 
 
-def evaluation_plan(table: PiecewiseTable, economy: Economy, count: int = COUNTED) -> Plan:
-    """The plan of `activation` on so many numbers of a 64-bit ring."""
+def evaluation_plan(table: PiecewiseTable, economy: Economy) -> Plan:
+    """The plan of `activation` on COUNTED numbers of a 64-bit ring."""
 
     def run(party: Party) -> None:
-        activation(party, zeros(party, (count,), RING64, INPUT_FRAC), table)
+        activation(party, zeros(party, (COUNTED,), RING64, INPUT_FRAC), table)
 
     return make_plan(0, run, economy=economy)
 

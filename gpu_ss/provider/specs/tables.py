@@ -17,7 +17,7 @@ INDEX_BITS = 6  # unit vectors of 64 entries: one word per element
 
 @dataclass(frozen=True)
 class ExpLookup(Correlation):
-    """What the exponential gadget needs of a viewed mask r = rh 2^frac + rl (see functions/exp.py).
+    """What the exponential gadget needs of a viewed mask r = rh 2^frac + rl (see protocols/lookup.py).
 
     Outputs: the unit vector of rh as a word with one bit set (XOR-shared; where the shares differ is rh,
     and rank 0's bit there decides the sign sigma = +-1); then, for the look-up mask mu of `look_bits` bits,

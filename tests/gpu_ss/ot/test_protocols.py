@@ -15,10 +15,11 @@ from tests.support.ot import alone
 from tests.support.protocols import host
 from tests.support.runs import RUNS_BY_NAME, N
 
-#: Weights that are opened under a mask, products of matrices, products in fields and of quotients are not made by
-#: OT; noise differs at every run: see tests/two_process/test_privacy.py.
+#: Weights that are opened under a mask, products of matrices, products in fields and of extended openings are not
+#: made by OT; noise differs at every run: see tests/two_process/test_privacy.py.
 OTHERS = (
-    "weights", "affine", "matmul", "power", "field rows", "quotient rows", "lifted rows", "laplace", "gaussian"
+    "weights", "affine", "matmul", "power", "field rows", "extended rows", "extended factors", "laplace",
+    "gaussian",
 )  # fmt: skip
 NAMES = [name for name in RUNS_BY_NAME if name not in OTHERS]
 
