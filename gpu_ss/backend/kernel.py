@@ -15,6 +15,7 @@ from gpu_ss.backend import checks, product
 from gpu_ss.backend.kernel_circuits import CircuitKernels
 from gpu_ss.backend.kernel_fields import FieldKernels
 from gpu_ss.backend.kernel_lattice import LatticeKernels
+from gpu_ss.backend.kernel_lookups import LookupKernels
 from gpu_ss.backend.kernel_oblivious import ObliviousKernels
 from gpu_ss.backend.kernel_steps import StepKernels
 from gpu_ss.backend.product import Factor, Forms
@@ -24,7 +25,9 @@ _KEY_WORDS = np.dtype("<u8")
 _TILE = 4  # matmul.cu computes tiles of this side
 
 
-class KernelBackend(CircuitKernels, FieldKernels, LatticeKernels, ObliviousKernels, StepKernels):
+class KernelBackend(
+    CircuitKernels, FieldKernels, LatticeKernels, LookupKernels, ObliviousKernels, StepKernels
+):
     """Operations as launches of the kernels in `signatures.KERNELS`."""
 
     def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:

@@ -10,7 +10,6 @@ from gpu_ss.ring import WORD, Array, word_count
 
 _MAX_DEGREE = 4  # choose.cu is compiled for degrees 1 to 4
 _BYTES = 8
-MOST_IN_REGISTERS = 8  # words of a unit vector
 _SUMS = 32  # partial sums per row (steps.cu)
 
 
@@ -19,7 +18,7 @@ class StepKernels(Launcher):
 
     def bit_plane(self, x: Array, bit: int) -> Array:
         self._check_operands(x=x)
-        _require(0 <= bit < WORD, f"words have no bit {bit}")
+        require(0 <= bit < WORD, f"words have no bit {bit}")
         width = word_count(x.size, 1)
         out = self.empty((1, width))
         if width:
@@ -28,9 +27,9 @@ class StepKernels(Launcher):
 
     def plane_words(self, planes: Array, n: int) -> Array:
         self._check_operands(planes=planes)
-        _require(planes.ndim == 2 and n >= 0, "planes must be [k, W], and n not negative")
+        require(planes.ndim == 2 and n >= 0, "planes must be [k, W], and n not negative")
         count = planes.shape[0]
-        _check_shapes(planes=(planes, (count, word_count(n, 1))))
+        check_shapes(planes=(planes, (count, word_count(n, 1))))
         out = self.empty((count, n))
         if out.size:
             self._launch("plane_words", n, planes, out, count)
@@ -72,8 +71,8 @@ class StepKernels(Launcher):
         self._check_operands(x=x, base=base, sign=sign, product=product)
         n = x.size
         plane = (1, word_count(n, 1))
-        _check_shapes(x=(x, (n,)), base=(base, plane), sign=(sign, plane), product=(product, (n,)))
-        _require(0 <= shift < checks.width(bits), f"{bits} bits cannot be shifted by {shift}")
+        check_shapes(x=(x, (n,)), base=(base, plane), sign=(sign, plane), product=(product, (n,)))
+        require(0 <= shift < checks.width(bits), f"{bits} bits cannot be shifted by {shift}")
         out = self.empty(n)
         if n:
             self._launch("unwrap", n, x, base, sign, product, out, bits, shift)
@@ -91,16 +90,16 @@ class StepKernels(Launcher):
     ) -> Array:
         self._check_operands(x=x, bits=bits, powers=powers, products=products, coefficients=coefficients)
         dimensions, more = (coefficients.ndim, powers.ndim, products.ndim), () if top is None else (2,)
-        _require(
+        require(
             dimensions == (2, 2 + len(more), 3 + len(more)),
             f"coefficients, powers, products cannot have {dimensions} dimensions",
         )
-        _require(top is None or 0 <= top < WORD, f"words have no bit {top}")
+        require(top is None or 0 <= top < WORD, f"words have no bit {top}")
         n, (terms, size), most, stride = x.size, coefficients.shape, powers.shape[-2], products.shape[-2]
         degree = size - 1
-        _require(1 <= degree <= _MAX_DEGREE, f"the degree must be 1 to {_MAX_DEGREE}, not {degree}")
-        _require(most >= degree and stride > degree, f"degree {degree} needs that many powers and products")
-        _check_shapes(
+        require(1 <= degree <= _MAX_DEGREE, f"the degree must be 1 to {_MAX_DEGREE}, not {degree}")
+        require(most >= degree and stride > degree, f"degree {degree} needs that many powers and products")
+        check_shapes(
             x=(x, (n,)),
             bits=(bits, (terms, word_count(n, 1))),
             powers=(powers, (*more, most, n)),
@@ -115,9 +114,9 @@ class StepKernels(Launcher):
 
     def bit_products(self, r: Array, rho: Array, degree: int) -> Array:
         self._check_operands(r=r, rho=rho)
-        _require(rho.ndim == 2 and degree >= 0, "rho must be planes [T, W], and the degree not negative")
+        require(rho.ndim == 2 and degree >= 0, "rho must be planes [T, W], and the degree not negative")
         n, terms = r.size, rho.shape[0]
-        _check_shapes(r=(r, (n,)), rho=(rho, (terms, word_count(n, 1))))
+        check_shapes(r=(r, (n,)), rho=(rho, (terms, word_count(n, 1))))
         out = self.empty((terms, degree + 1, n))
         if out.size:
             self._launch("bit_products", n, r, rho, out, terms, degree)
@@ -137,104 +136,19 @@ class StepKernels(Launcher):
         self._check_same_shape(x=x, mask=mask, products=products)
         self._check_operands(y=y, b=b)
         rows, width = _rows(x)
-        _check_shapes(y=(y, (rows,)), b=(b, (rows,)))
+        check_shapes(y=(y, (rows,)), b=(b, (rows,)))
         out = self.empty((rows, width))
         if x.size:
             self._launch("row_scale", x.size, x, mask, y, b, products, out, int(lead), width)
         return out
 
-    def exp_lookup(
-        self, x: Array, unit: Array, fractions: Array, frac: int, scale: int, low: int, lead: np.uint64
-    ) -> Array:
-        self._check_operands(x=x, unit=unit, fractions=fractions)
-        _require(0 <= frac < WORD, f"frac must be 0 to {WORD - 1}, not {frac}")
-        _check_shapes(x=(x, (x.size,)), unit=(unit, (x.size,)), fractions=(fractions, (1 << frac,)))
-        out = self.empty(x.size)
-        if x.size:
-            self._launch("exp_lookup", x.size, x, unit, fractions, out, frac, scale, low, int(lead))
-        return out
 
-    def exp_finish(self, opened: Array, d: Array, shares: Array, look_bits: int) -> Array:
-        self._check_operands(opened=opened, d=d, shares=shares)
-        _require(2 <= look_bits <= WORD, f"look_bits must be 2 to {WORD}, not {look_bits}")
-        n = opened.size
-        _check_shapes(opened=(opened, (n,)), d=(d, (1, word_count(n, 1))), shares=(shares, (6, n)))
-        out = self.empty(n)
-        if n:
-            self._launch("exp_finish", n, opened, d, shares, out, look_bits)
-        return out
-
-    def table_sums(self, x: Array, unit: Array, table: Array) -> Array:
-        self._check_operands(x=x, unit=unit, table=table)
-        count = table.size // WORD
-        _require(count in (1, 2, 4, 8, 16, 32, 64), f"tables have no {table.size} entries")
-        _check_shapes(x=(x, (x.size,)), unit=(unit, (count, x.size)), table=(table, (count * WORD,)))
-        out = self.empty(x.size)
-        if x.size:
-            kernel = "table_sums" if count <= MOST_IN_REGISTERS else "large_table_sums"
-            self._launch(kernel, x.size, x, unit, table, out, count)
-        return out
-
-    def line_values(
-        self, x: Array, sums: Array, place_bits: int, looks: tuple[int, int], field: int, lead: np.uint64
-    ) -> Array:
-        self._check_same_shape(x=x, sums=sums)
-        _require(0 <= place_bits < WORD and 0 < field < WORD, f"no place of {place_bits} in {field} bits")
-        biases = [1 << (_look(bits) - 2) for bits in looks]
-        out = self.empty((2, x.size))
-        if x.size:
-            self._launch("line_values", x.size, x, sums, out, place_bits, field, *biases, int(lead))
-        return out
-
-    def gated_line(
-        self,
-        value: Array,
-        slope: Array,
-        words: Array,
-        value_wraps: Array,
-        slope_wraps: Array,
-        looks: tuple[int, int],
-        d: Array,
-    ) -> Array:
-        self._check_operands(
-            value=value, slope=slope, words=words, value_wraps=value_wraps, slope_wraps=slope_wraps, d=d
-        )
-        n, bits = value.size, [_look(look) for look in looks]
-        _check_shapes(
-            value=(value, (n,)),
-            slope=(slope, (n,)),
-            words=(words, (2, 3, n)),
-            value_wraps=(value_wraps, (2, n)),
-            slope_wraps=(slope_wraps, (2, n)),
-            d=(d, (1, word_count(n, 1))),
-        )
-        out = self.empty(n)
-        if n:
-            self._launch("gated_line", n, value, slope, words, value_wraps, slope_wraps, d, out, *bits)
-        return out
-
-    def gated_opened(self, c: Array, own: Array, tops: Array, bits: int, d: Array, lead: np.uint64) -> Array:
-        self._check_operands(c=c, own=own, tops=tops, d=d)
-        n = c.size
-        _check_shapes(c=(c, (n,)), own=(own, (3, n)), tops=(tops, (2, n)), d=(d, (1, word_count(n, 1))))
-        out = self.empty(n)
-        if n:
-            self._launch("gated_opened", n, c, own, tops, d, out, _look(bits), int(lead))
-        return out
-
-
-def _look(bits: int) -> int:
-    """A ring that words of more bits are shifted by."""
-    _require(2 <= bits < WORD, f"rings of opened numbers must have 2 to {WORD - 1} bits, not {bits}")
-    return bits
-
-
-def _require(condition: bool, complaint: str) -> None:
+def require(condition: bool, complaint: str) -> None:
     if not condition:
         raise ValueError(complaint)
 
 
-def _check_shapes(**arrays: tuple[Array, tuple[int, ...]]) -> None:
+def check_shapes(**arrays: tuple[Array, tuple[int, ...]]) -> None:
     """Every array has the shape that stands beside it."""
     for name, (array, shape) in arrays.items():
         if array.shape != shape:

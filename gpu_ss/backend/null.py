@@ -239,6 +239,37 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     def gated_opened(self, c: Array, own: Array, tops: Array, bits: int, d: Array, lead: Any) -> Array:
         return NullArray(c.shape)
 
+    def picked(self, index: Array, entries: Array) -> Array:
+        return NullArray(entries.shape[1:])
+
+    def near_counts(self, x: Array, units: Array, offset: int, start: int, widths: tuple[int, int]) -> Array:
+        return NullArray(x.shape)
+
+    def picked_product(self, opened: Array, counted: Array, words: Array, wanted: int, bits: int) -> Array:
+        return NullArray(opened.shape)
+
+    def window_counts(
+        self,
+        x: Array,
+        units: Array,
+        starts: tuple[int, ...],
+        widths: tuple[int, ...],
+        field: int,
+        lead: Any,
+    ) -> Array:
+        return NullArray((len(starts), x.size))
+
+    def window_lines(
+        self,
+        values: Array,
+        slopes: Array,
+        last: Array,
+        gated: Array,
+        counted: Array,
+        looks: tuple[int, int],
+    ) -> Array:
+        return NullArray(values.shape[1:])
+
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return NullArray(own.shape)
 

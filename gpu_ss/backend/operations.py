@@ -211,3 +211,62 @@ class Operations(ABC):
         own [3, n]: shares of r, rho and rho r in a larger ring; tops [2, n]: of msb(r) and rho msb(r). d [1, W]:
         the gate g masked, d = g ^ rho.
         """
+
+    # What opened numbers pick
+
+    @abstractmethod
+    def picked(self, index: Array, entries: Array) -> Array:
+        """entries[index[i] mod count, k, i] for open numbers: [rows, n] of [count, rows, n]; count a power of 2."""
+
+    @abstractmethod
+    def near_counts(self, x: Array, units: Array, offset: int, start: int, widths: tuple[int, int]) -> Array:
+        """A share modulo 4, [n], of a count that is 3 exactly if two digits match: see protocols/lookup.py.
+
+        The digits, of `widths` bits from the lower one on, are those of ((x - offset) >> start) - 1, or - 2, for
+        open x [n]; they match those whose unit vectors modulo 4 `units` holds, one after the other, in fields of
+        words. Of an upper digit u and a lower one l: [u] + 2 [l], and 2 [u'] + [l'] for the second pair; if both
+        pairs have one upper digit, [u] + 2 [l] + 2 [l'].
+        """
+
+    @abstractmethod
+    def picked_product(self, opened: Array, counted: Array, words: Array, wanted: int, bits: int) -> Array:
+        """K V + C + [the mask wrapped] D for the K, C, D that an open count picks: [n].
+
+        opened [n]: V + 2^(bits - 2) + mu modulo 2^bits; its mask wrapped where the top bit is 0. words
+        [count, 3, n]: shares of K, C and D of each entry; the picked one is counted - wanted modulo count.
+        """
+
+    @abstractmethod
+    def window_counts(
+        self,
+        x: Array,
+        units: Array,
+        starts: tuple[int, ...],
+        widths: tuple[int, ...],
+        field: int,
+        lead: np.uint64,
+    ) -> Array:
+        """Shares modulo 2^field of how many digits from each one on are neither 0 nor 1 off: [digits, n].
+
+        Digits of open x [n]: `widths` bits from `starts` on, upwards. `units`: unit vectors modulo 2^field of those
+        of a mask, one after the other in fields of words. A digit counts 0 if x's and the mask's are equal or x's
+        is one more, else 1.
+        """
+
+    @abstractmethod
+    def window_lines(
+        self,
+        values: Array,
+        slopes: Array,
+        last: Array,
+        gated: Array,
+        counted: Array,
+        looks: tuple[int, int],
+    ) -> Array:
+        """Share of the last window's line, and of each other one's own less the next one's, if picked: [n].
+
+        values, slopes [windows, n]: opened, biased and masked look-ups, as for `gated_line`. A line has five words:
+        factor, slope's factor, constant, and what the wraps of the two masks count. last [5, n]: those of the last
+        window; gated [windows - 1, entries, 10, n]: of a window and of the next one, times [s = entry], picked by
+        counted [windows - 1, n] modulo entries.
+        """

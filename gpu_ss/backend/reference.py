@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpu_ss.backend import checks, product, reference_circuits, reference_steps
+from gpu_ss.backend import checks, product, reference_circuits, reference_lookups, reference_steps
 from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.product import Factor
 from gpu_ss.backend.reference_chacha import output_words
@@ -133,12 +133,17 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
     node_numbers = staticmethod(reference_circuits.node_numbers)
     unwrap = staticmethod(reference_steps.unwrap)
     piecewise = staticmethod(reference_steps.piecewise)
-    exp_lookup = staticmethod(reference_steps.exp_lookup)
-    exp_finish = staticmethod(reference_steps.exp_finish)
-    table_sums = staticmethod(reference_steps.table_sums)
-    line_values = staticmethod(reference_steps.line_values)
-    gated_line = staticmethod(reference_steps.gated_line)
-    gated_opened = staticmethod(reference_steps.gated_opened)
+    exp_lookup = staticmethod(reference_lookups.exp_lookup)
+    exp_finish = staticmethod(reference_lookups.exp_finish)
+    table_sums = staticmethod(reference_lookups.table_sums)
+    line_values = staticmethod(reference_lookups.line_values)
+    gated_line = staticmethod(reference_lookups.gated_line)
+    gated_opened = staticmethod(reference_lookups.gated_opened)
+    picked = staticmethod(reference_lookups.picked)
+    near_counts = staticmethod(reference_lookups.near_counts)
+    picked_product = staticmethod(reference_lookups.picked_product)
+    window_counts = staticmethod(reference_lookups.window_counts)
+    window_lines = staticmethod(reference_lookups.window_lines)
 
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
         self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)

@@ -83,52 +83,9 @@ def _binomial(n: int, k: int) -> int:
     return result
 
 
-def exp_lookup(
-    x: Words, unit: Words, fractions: Words, frac: int, scale: int, low: int, lead: np.uint64
-) -> Words:
-    """Share of sigma * T(h', l): T = 2^(h' + l / 2^frac) with `scale` fractional bits, rounded.
-
-    x: opened number; l its low `frac` bits, h the six bits above. `unit`: XOR share of the unit vector of
-    rh, one 64-bit word per element; h' = h - rh is read as a number in [low, low + 64). `fractions`:
-    round(2^(l / 2^frac) * 2^30). Rank 0 adds, rank 1 subtracts, so entries other than rh cancel.
-    """
-    fraction = fractions[(x & np.uint64((1 << frac) - 1)).astype(np.int64)]
-    high = x >> np.uint64(frac)
-    total = np.zeros_like(x)
-    for exponent in range(low, low + 64):
-        entry = (high - np.uint64(exponent % 2**64)) & np.uint64(63)
-        total += ((unit >> entry) & np.uint64(1)) * _scaled_power(fraction, exponent + scale - 30)
-    return total if lead else np.uint64(0) - total
-
-
-def _scaled_power(fraction: Words, shift: int) -> Words:
-    """round(fraction * 2^shift), half up."""
-    if shift >= 0:
-        return fraction << np.uint64(shift)
-    if shift < -32:
-        return np.zeros_like(fraction)
-    return (fraction + np.uint64(1 << (-shift - 1))) >> np.uint64(-shift)
-
-
 def plane_words(planes: Words, n: int) -> Words:
     """Planes [k, W] as words 0 or 1: [k, n]."""
     return np.stack([plane_bits(plane, n) for plane in planes])
-
-
-def exp_finish(opened: Words, d: Words, shares: Words, look_bits: int) -> Words:
-    """The gated product of the exponential gadget: share of g * E, flat.
-
-    opened [n]: sigma T + 2^(look_bits - 2) + mu mod 2^look_bits. d [1, W]: the gate g masked, d = g ^ rho.
-    shares [6, n]: of K, -K mu, K 2^look_bits msb(mu), and of the same times rho (K = sigma * factor).
-    E = K (opened - 2^(look_bits - 2)) - K mu, plus the third when the top bit of `opened` is 0 (the mask
-    wrapped); g E = d E + (1 - 2 d) rho E.
-    """
-    value = opened - np.uint64(1 << (look_bits - 2))
-    wrapped = np.uint64(1) - (opened >> np.uint64(look_bits - 1))
-    plain, gated = (s[0] * value + s[1] + wrapped * s[2] for s in (shares[:3], shares[3:]))
-    chosen = plane_bits(d[0], opened.size)
-    product: Words = chosen * plain + gated - (np.uint64(2) * chosen) * gated
-    return product
 
 
 def bit_products(r: Words, rho: Words, degree: int) -> Words:
@@ -149,57 +106,3 @@ def row_scale(x: Words, mask: Words, y: Words, b: Words, products: Words, lead: 
     """See Operations.row_scale."""
     share: Words = x * ((y & lead) - b)[:, None] - mask * y[:, None] + products
     return share
-
-
-def table_sums(x: Words, unit: Words, table: Words) -> Words:
-    """See Operations.table_sums."""
-    total = np.zeros_like(x)
-    for j in range(table.size):
-        bit = unit[j // 64] >> np.uint64(j % 64) & np.uint64(1)
-        total += bit * table[((x - np.uint64(j)) & np.uint64(table.size - 1)).astype(np.int64)]
-    return total
-
-
-def line_values(
-    x: Words, sums: Words, place_bits: int, looks: tuple[int, int], field: int, lead: np.uint64
-) -> Words:
-    """See Operations.line_values."""
-    place, slope = x & np.uint64((1 << place_bits) - 1), sums >> np.uint64(field)
-    value = (sums & np.uint64((1 << field) - 1)) + slope * place
-    if lead:
-        return np.stack([value + np.uint64(1 << (looks[0] - 2)), slope + np.uint64(1 << (looks[1] - 2))])
-    return np.uint64(0) - np.stack([value, slope])
-
-
-def gated_line(
-    value: Words,
-    slope: Words,
-    words: Words,
-    value_wraps: Words,
-    slope_wraps: Words,
-    looks: tuple[int, int],
-    d: Words,
-) -> Words:
-    """See Operations.gated_line."""
-    parts, opened, all_wraps = [], (value, slope), (value_wraps, slope_wraps)
-    for k in range(2):
-        total = words[k, 2]
-        for found, factor, wraps, bits in zip(opened, words[k, :2], all_wraps, looks, strict=True):
-            wrapped = np.uint64(1) - (found >> np.uint64(bits - 1))
-            total = total + factor * (found - np.uint64(1 << (bits - 2)))
-            total = total + ((wrapped * wraps[k]) << np.uint64(bits))
-        parts.append(total)
-    return _chosen(d, *parts)
-
-
-def gated_opened(c: Words, own: Words, tops: Words, bits: int, d: Words, lead: np.uint64) -> Words:
-    """See Operations.gated_opened."""
-    number, wrapped = c - np.uint64(1 << (bits - 2)), np.uint64(1) - (c >> np.uint64(bits - 1))
-    plain = (number & lead) - own[0] + ((wrapped * tops[0]) << np.uint64(bits))
-    gated = number * own[1] - own[2] + ((wrapped * tops[1]) << np.uint64(bits))
-    return _chosen(d, plain, gated)
-
-
-def _chosen(d: Words, plain: Words, gated: Words) -> Words:
-    """b E from shares of E and rho E, for planes of d = b ^ rho."""
-    return np.where(plane_bits(d[0], plain.size) == np.uint64(1), plain - gated, gated)

@@ -10,6 +10,7 @@ the results, and take groups of 4 (8), one level more and half the comparisons.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -136,16 +137,17 @@ def _by_count(party: Party, groups: _Groups, by_column: Array, ring: Ring) -> St
     differences = pair_differences(party.backend, groups.words).reshape(-1)
     number = OpenedNumber(differences, groups.view(PAIRS, differences.size))
     lost = (yield from signs(party, number, field)).reshape(len(pairs_of(group)), -1)
-    counts = [lost[0] * np.uint64(0)] * group
-    for k, (i, j) in enumerate(pairs_of(group)):
-        counts[i] = counts[i] - lost[k]
-        counts[j] = counts[j] + lost[k]
+    backend = party.backend
+    counts = backend.matmul(backend.table(_scores(group)).reshape(group, -1), lost, field).reshape(-1)
     view = groups.view(COLUMNS, by_column.size)
-    flat = party.backend.xp.concatenate(counts)
     before = np.repeat(np.arange(group, dtype=np.uint64), by_column.size // group)
-    return (
-        yield from choose_by_count(party, flat, field, party.backend.asarray(before), by_column, view, ring)
-    )
+    return (yield from choose_by_count(party, counts, field, backend.asarray(before), by_column, view, ring))
+
+
+@cache
+def _scores(group: int) -> tuple[int, ...]:
+    """What [x_i < x_j] of all pairs i < j counts for each value, [group, pairs]: -1 for x_i, 1 for x_j."""
+    return tuple((value == j) - (value == i) for value in range(group) for i, j in pairs_of(group))
 
 
 def _count_bits(group: int) -> int:

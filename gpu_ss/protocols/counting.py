@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-
 from gpu_ss.backend.reference_circuits import number_fields, number_subsets
 from gpu_ss.cost import Cost, opening
 from gpu_ss.party import Item, Party, Round, Steps
@@ -105,24 +103,5 @@ def choose_by_count(
     mask = party.provider.take(Mask((n,), field))
     choices = party.provider.take(CountChoices(mask.number, field, view, ring.bits)).only
     (opened,) = yield Round("count", (Item(counts, (n,), field, mask=mask.only),))
-    entry = Ring(field).reduce(opened - wanted)
-    unit, masked = entries_at(party, entry, choices.transpose(1, 0, 2))
+    unit, masked = party.backend.picked(opened - wanted, choices)
     return unit * words - masked
-
-
-def entries_at(party: Party, index: Array, entries: Array) -> Array:
-    """entries[index[i], ..., i] for a public index below the number of entries: [..., n] of [entries, ..., n].
-
-    All are read, none by an address that depends on the index.
-    """
-    where, chosen = party.backend.xp.where, entries[0]
-    for k in range(1, len(entries)):
-        chosen = where(index == np.uint64(k), entries[k], chosen)
-    return chosen
-
-
-def unit_entry(party: Party, units: Array, index: Array, field: int) -> Array:
-    """Entry `index` of unit vectors in fields of words (`DigitUnits`), modulo 2^field."""
-    per = WORD // field
-    words = entries_at(party, index >> np.uint64(per.bit_length() - 1), units)
-    return words >> ((index & np.uint64(per - 1)) * np.uint64(field))

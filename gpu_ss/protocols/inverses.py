@@ -28,15 +28,15 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_ss.backend.base import Backend
 from gpu_ss.cost import Cost, opening
 from gpu_ss.party import Item, Party, Round, Steps, protocol
-from gpu_ss.protocols.counting import entries_at, unit_entry
 from gpu_ss.protocols.io import open_masked
 from gpu_ss.provider.correlation import Mask
 from gpu_ss.provider.specs.bits import MaskView
 from gpu_ss.provider.specs.counts import DigitUnits, digit_words
-from gpu_ss.provider.specs.inverse import FACTORS, InverseLookup, fraction
-from gpu_ss.ring import RING64, WORD, Array, Ring, wire_bytes
+from gpu_ss.provider.specs.inverse import FACTORS, InverseLookup
+from gpu_ss.ring import RING64, WORD, Array, wire_bytes
 from gpu_ss.values import AShare
 
 INDEX = 12  # bits of a table's index
@@ -142,38 +142,31 @@ def inverses(party: Party, x: AShare, windows: Windows) -> Steps[AShare]:
     )
     unit, last, gated = take(spec).arrays
     items = [
-        Item(value + look.only, (count, n), bits)
+        Item(value, (count, n), bits, mask=look.only)
         for value, look, bits in zip(_looked_up(party, c, unit, windows), looks, LOOK, strict=True)
     ]
-    counts = _counts(party, c, digits, windows)
+    sizes = windows.starts[1:], windows.widths[1:], windows.field
+    counts = party.backend.window_counts(c, digits, *sizes, party.lead)
     values, slopes, counted = yield Round(
         "inverse", (*items, Item(counts, (gates, n), windows.field, mask=tally.only))
     )
-    terms = _terms(values, slopes)
-    total = _line(last, terms, count - 1)
-    for w in range(1, count):
-        words = entries_at(party, counted[w - 1], gated[w - 1])  # type: ignore[index]
-        total = total + _line(words[:FACTORS], terms, w - 1) - _line(words[FACTORS:], terms, w)
+    total = party.backend.window_lines(values, slopes, last, gated, counted, LOOK)
     return AShare(total.reshape(x.shape), RING64, 0)
 
 
 def _looked_up(party: Party, c: Array, unit: Array, windows: Windows) -> tuple[Array, Array]:
     """Shares of sigma (A l + B) and of sigma A, biased so that their wraps can be told: [windows, n] each."""
     backend, xp = party.backend, party.backend.xp
-    at = xp.stack([c >> np.uint64(shift) for shift in windows.shifts])
-    place = xp.stack([fraction(c, shift, PLACE) for shift in windows.shifts])
+    at, place = c >> backend.table(windows.shifts).reshape(-1, 1), _places(backend, c, windows.shifts)
     split = 1 if windows.exact else 0
     found = []
-    for k in range(2):
-        parts = []
-        for chosen, exact in ((slice(0, split), True), (slice(split, None), False)):
-            rows = xp.ascontiguousarray(unit[chosen].transpose(1, 0, 2)).reshape(unit.shape[1], -1)
-            if exact and not split:
-                continue
-            table = backend.asarray(line_tables(windows.roots, exact)[k])
-            parts.append(backend.table_sums(xp.ascontiguousarray(at[chosen]).reshape(-1), rows, table))
-        found.append(xp.concatenate(parts).reshape(at.shape))
-    base, slope = found
+    for exact in (True, False) if windows.exact else (False,):
+        chosen = slice(0, split) if exact else slice(split, None)
+        rows = xp.ascontiguousarray(unit[chosen].transpose(1, 0, 2)).reshape(unit.shape[1], -1)
+        index = xp.ascontiguousarray(at[chosen]).reshape(-1)
+        tables = (backend.asarray(column) for column in line_tables(windows.roots, exact))
+        found.append([backend.table_sums(index, rows, table) for table in tables])
+    base, slope = (xp.concatenate(parts).reshape(at.shape) for parts in zip(*found, strict=True))
     biased = []
     for total, bits in zip(((base << np.uint64(PLACE)) + slope * place, slope), LOOK, strict=True):
         signed = (total ^ ~party.lead) - ~party.lead  # rank 1 subtracts
@@ -181,30 +174,12 @@ def _looked_up(party: Party, c: Array, unit: Array, windows: Windows) -> tuple[A
     return biased[0], biased[1]
 
 
-def _counts(party: Party, c: Array, digits: Array, windows: Windows) -> Array:
-    """Shares of T_w modulo 2^field for all windows but the first: [windows - 1, n]."""
-    counts, total, end = [], c * np.uint64(0), len(digits)
-    for start, width in list(zip(windows.starts, windows.widths, strict=True))[:0:-1]:
-        begin, ring = end - digit_words(width, windows.field), Ring(width)
-        digit = c >> np.uint64(start)
-        for below in (0, 1):
-            index = ring.reduce(digit - np.uint64(below))
-            total = total - unit_entry(party, digits[begin:end], index, windows.field)
-        total = total + (party.lead & np.uint64(1))
-        counts.append(total)
-        end = begin
-    return party.backend.xp.stack(counts[::-1])
-
-
-def _terms(values: Array, slopes: Array) -> list[Array]:
-    """What the words of a line are multiplied by, [windows, n] each."""
-    terms, wraps = [], []
-    for opened, bits in ((values, LOOK[0]), (slopes, LOOK[1])):
-        terms.append(opened - np.uint64(1 << (bits - 2)))
-        wraps.append((opened >> np.uint64(bits - 1)) ^ np.uint64(1))
-    return [*terms, (values & np.uint64(0)) + np.uint64(1), *wraps]
-
-
-def _line(words: Array, terms: list[Array], w: int) -> Array:
-    """A window's value from the words of its line."""
-    return sum((words[k] * terms[k][w] for k in range(1, FACTORS)), words[0] * terms[0][w])
+def _places(backend: Backend, c: Array, shifts: tuple[int, ...]) -> Array:
+    """`fraction` of c with PLACE bits for each shift: [shifts, n]."""
+    masks, ups, downs = (
+        backend.table(tuple(numbers)).reshape(-1, 1)
+        for numbers in zip(
+            *(((1 << s) - 1, max(0, PLACE - s), max(0, s - PLACE)) for s in shifts), strict=True
+        )
+    )
+    return ((c & masks) << ups) >> downs

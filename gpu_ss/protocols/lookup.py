@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from gpu_ss.cost import Cost, opening
 from gpu_ss.party import Item, Party, Round, Steps, local, together
 from gpu_ss.protocols.compare import OpenedNumber, at_least, shape_for, tree_cost
-from gpu_ss.protocols.counting import entries_at, unit_entry
 from gpu_ss.protocols.select import bit_values, bit_values_cost
 from gpu_ss.provider.correlation import BitMask, Mask
 from gpu_ss.provider.specs.bits import words_of
@@ -168,7 +167,9 @@ def _exp2_near(party: Party, number: OpenedNumber, span: ExpRange, ring: Ring) -
     and q being what the opening and its mask have of w: w = 32 G + delta with |delta| < 32. So w in [32, 64) has G
     in {1, 2}, and any other w of such a G gives T = 0: the gate [G = 1] + [G = 2] is exact. It asks whether q >> 5
     is one of two public numbers, in two digits; of their unit vectors, modulo 4, public weights make a count that
-    is 3 exactly for a match of both digits. Opened: the look-up and that count, under uniform masks of their rings.
+    is 3 exactly for a match of both digits: [upper] + 2 [lower], twice the other [lower] added, if both numbers
+    have one upper digit; else 2 [upper] + [lower] of the other one, where what matches no pair gives 0, 1 or 2.
+    Opened: the look-up and that count, under uniform masks of their rings.
     """
     view, take = number.view, party.provider.take
     look, gate = take(Mask((view.n,), span.look_bits)), take(Mask((view.n,), GATE_BITS))
@@ -177,40 +178,17 @@ def _exp2_near(party: Party, number: OpenedNumber, span: ExpRange, ring: Ring) -
     digits = take(DigitUnits(view, starts, (low, high), GATE_BITS)).only
     scales = GATE_BITS, FRAC, span.look_bits, FACTOR_SCALE, ring.bits
     unit, factors = take(NearLookup(view, look.number, gate.number, *scales)).arrays
-    value = _looked_up(party, number.words, unit, span) + look.only
-    lifted = Ring(view.bits).reduce(number.words - np.uint64(span.table_low << FRAC & (2**64 - 1)))
-    count = _gate_count(party, lifted >> np.uint64(FRAC + HALF_TABLE), digits, low, high) + gate.only
+    value = _looked_up(party, number.words, unit, span)
+    backend, offset = party.backend, span.table_low << FRAC
+    count = backend.near_counts(number.words, digits, offset, FRAC + HALF_TABLE, (low, high))
     opened, counted = yield Round(
-        "exp", (Item(value, (view.n,), span.look_bits), Item(count, (view.n,), GATE_BITS))
+        "exp",
+        (
+            Item(value, (view.n,), span.look_bits, mask=look.only),
+            Item(count, (view.n,), GATE_BITS, mask=gate.only),
+        ),
     )
-    entry = Ring(GATE_BITS).reduce(counted - np.uint64(3))
-    k, less, wrap = entries_at(party, entry, factors)
-    size = opened - np.uint64(1 << (span.look_bits - 2))
-    wrapped = (opened >> np.uint64(span.look_bits - 1)) ^ np.uint64(1)
-    return AShare(k * size + less + wrap * wrapped, ring, span.result_bits)
-
-
-def _gate_count(party: Party, above: Array, units: Array, low: int, high: int) -> Array:
-    """Shares modulo 4 of a number that is 3 exactly if the digits are those of above - 1 or above - 2.
-
-    Where both have one upper digit: [upper] + 2 [lower]. Else [upper 1] + 2 [lower 1] + 2 [upper 2] + [lower 2],
-    which is 0, 1 or 2 for what matches no pair.
-    """
-    split = digit_words(low, GATE_BITS)
-    lower, upper = [], []
-    for less in (1, 2):
-        digits = Ring(low + high).reduce(above - np.uint64(less))
-        lower.append(unit_entry(party, units[:split], Ring(low).reduce(digits), GATE_BITS))
-        digit = digits >> np.uint64(low)
-        upper.append((digit, unit_entry(party, units[split:], digit, GATE_BITS)))
-    (first, matched), (second, other) = upper
-    differ = party.backend.xp.where(first == second, np.uint64(0), np.uint64(1))
-    return (
-        matched
-        + (lower[0] << np.uint64(1))
-        + differ * (other << np.uint64(1))
-        + (np.uint64(2) - differ) * lower[1]
-    )
+    return AShare(backend.picked_product(opened, counted, factors, 3, span.look_bits), ring, span.result_bits)
 
 
 def _one(tag: str, item: Item) -> Steps[list[Array]]:

@@ -98,7 +98,7 @@ def digit_words(width: int, field: int) -> int:
 
 @dataclass(frozen=True)
 class CountChoices(Correlation):
-    """[s = j] and [s = j] r, for n numbers s of a mask modulo 2^field and a viewed mask r: [2, 2^field, n]."""
+    """[s = j] and [s = j] r of all j, n numbers s of a mask modulo 2^field, a viewed mask r: [2^field, 2, n]."""
 
     mask: int
     field: int
@@ -108,7 +108,7 @@ class CountChoices(Correlation):
     refs: ClassVar = ("mask", "view")
 
     def outputs(self) -> tuple[Out, ...]:
-        return (Out((2, 1 << self.field, self.view.n), self.bits),)
+        return (Out((1 << self.field, 2, self.view.n), self.bits),)
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         xp, r = dealing.backend.xp, self.view.words(dealing)
@@ -116,4 +116,4 @@ class CountChoices(Correlation):
         unit = xp.stack(
             [xp.where(s == np.uint64(j), np.uint64(1), np.uint64(0)) for j in range(1 << self.field)]
         )
-        return (xp.stack([unit, unit * r]),)
+        return (xp.stack([unit, unit * r], axis=1),)

@@ -44,24 +44,6 @@ def _row_scale(words: Words, rows: int, width: int, lead: np.uint64) -> tuple[An
     return x, mask, words(rows), words(rows), products, lead
 
 
-def _exp_lookup(words: Words, n: int, frac: int, scale: int, low: int, lead: np.uint64) -> tuple[Any, ...]:
-    fractions = words(1 << frac) >> np.uint64(34) | np.uint64(1 << 30)  # in [1, 2) with 30 fractional bits
-    return words(n), words(n), fractions, frac, scale, low, lead
-
-
-def _exp_finish(words: Words, n: int, bits: int) -> tuple[Any, ...]:
-    return words(n) >> np.uint64(64 - bits), plane(words, n), words(6, n), bits
-
-
-def _gated_line(words: Words, n: int, looks: tuple[int, int]) -> tuple[Any, ...]:
-    value, slope = (words(n) >> np.uint64(64 - bits) for bits in looks)
-    return value, slope, words(2, 3, n), words(2, n), words(2, n), looks, plane(words, n)
-
-
-def _gated_opened(words: Words, n: int, bits: int, lead: np.uint64) -> tuple[Any, ...]:
-    return words(n) >> np.uint64(64 - bits), words(3, n), words(2, n), bits, plane(words, n), lead
-
-
 ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
     *(
         ("bit_plane", f"{n} {bit}", lambda words, n=n, bit=bit: (words(n), bit))
@@ -149,51 +131,6 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for rows, width in [(0, 5), (5, 0), (1, 1), (3, 31), (2, 32), (7, 33), (5, 70), (1, 1000), (600, 129)]
         for lead in LEADS
     ),
-    *(
-        ("exp_lookup", f"{n} {lead}", lambda words, n=n, lead=lead: _exp_lookup(words, n, 12, 18, -60, lead))
-        for n in [*SIZES[:-1], 9001]
-        for lead in LEADS
-    ),
-    *(
-        ("exp_lookup", f"{frac} {scale} {low}",
-         lambda words, f=frac, scale=scale, low=low: _exp_lookup(words, 300, f, scale, low, LEADS[1]))
-        for frac in (0, 1, 12)
-        for scale in (0, 18, 30, 40)
-        for low in (-300, -128, -63, -32, 0, 31, 63, 64, 300)
-    ),
-    *(
-        ("exp_finish", f"{n}", lambda words, n=n: _exp_finish(words, n, 23))
-        for n in EVERY_SIZE
-    ),
-    *(
-        ("exp_finish", f"{bits} bits", lambda words, bits=bits: _exp_finish(words, 137, bits))
-        for bits in (2, 3, 32, 51, 63, 64)
-    ),
-    *(
-        ("table_sums", f"{n} {k}", lambda words, n=n, k=k: (words(n), words(k, n), words(64 * k)))
-        for n in [*SIZES[:-1], 9001]
-        for k in ((1, 2, 4, 8, 64) if n < 1000 else (1, 2, 4, 8))
-    ),
-    *(
-        ("line_values", f"{n} {lead}", lambda words, n=n, lead=lead: (words(n), words(n), 7, (27, 12), 36, lead))
-        for n in EVERY_SIZE
-        for lead in LEADS
-    ),
-    ("line_values", "small", lambda words: (words(99), words(99), 0, (2, 63), 1, LEADS[1])),
-    *(("gated_line", f"{n}", lambda words, n=n: _gated_line(words, n, (27, 12))) for n in EVERY_SIZE),
-    *(
-        ("gated_line", f"{looks}", lambda words, looks=looks: _gated_line(words, 137, looks))
-        for looks in ((2, 63), (63, 2), (32, 33))
-    ),
-    *(
-        ("gated_opened", f"{n} {lead}", lambda words, n=n, lead=lead: _gated_opened(words, n, 20, lead))
-        for n in EVERY_SIZE
-        for lead in LEADS
-    ),
-    *(
-        ("gated_opened", f"{bits} bits", lambda words, bits=bits: _gated_opened(words, 137, bits, LEADS[1]))
-        for bits in (2, 31, 63)
-    ),
 ]  # fmt: skip
 
 
@@ -216,7 +153,6 @@ def test_wrong_arguments_are_refused(name: str) -> None:
     lead = LEADS[1]
     x, short, plane, planes = (backend.zeros(shape) for shape in (70, 69, (1, 2), (6, 2)))
     rows, squares = backend.zeros((7, 10)), backend.zeros(7)
-    words, pair = backend.zeros((2, 3, 70)), backend.zeros((2, 70))
     powers, products, coefficients = (backend.zeros(shape) for shape in ((3, 70), (6, 4, 70), (6, 4)))
     refused: list[tuple[type[Exception], Callable[[], object]]] = [
         (ValueError, lambda: backend.bit_plane(x, 64)),
@@ -248,22 +184,6 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.row_squares(x, x, lead)),
         (ValueError, lambda: backend.row_squares(rows, rows[:6], lead)),
         (ValueError, lambda: backend.row_scale(rows, rows, squares, x, rows, lead)),
-        (ValueError, lambda: backend.exp_lookup(x, short, backend.zeros(8), 3, 18, -60, lead)),
-        (ValueError, lambda: backend.exp_lookup(x, x, backend.zeros(7), 3, 18, -60, lead)),
-        (ValueError, lambda: backend.exp_finish(x, plane, backend.zeros((5, 70)), 23)),
-        (ValueError, lambda: backend.exp_finish(x, plane, backend.zeros((6, 70)), 1)),
-        (ValueError, lambda: backend.table_sums(x, backend.zeros((3, 70)), backend.zeros(192))),
-        (ValueError, lambda: backend.table_sums(x, backend.zeros((2, 70)), backend.zeros(64))),
-        (ValueError, lambda: backend.table_sums(x, backend.zeros((2, 69)), backend.zeros(128))),
-        (ValueError, lambda: backend.line_values(x, short, 7, (27, 12), 36, lead)),
-        (ValueError, lambda: backend.line_values(x, x, 7, (27, 64), 36, lead)),
-        (ValueError, lambda: backend.line_values(x, x, 64, (27, 12), 36, lead)),
-        (ValueError, lambda: backend.gated_line(x, x, words, pair, pair, (27, 64), plane)),
-        (ValueError, lambda: backend.gated_line(x, short, words, pair, pair, (27, 12), plane)),
-        (ValueError, lambda: backend.gated_line(x, x, words[:1], pair, pair, (27, 12), plane)),
-        (ValueError, lambda: backend.gated_line(x, x, words, pair, pair, (27, 12), planes)),
-        (ValueError, lambda: backend.gated_opened(x, words[0], pair, 64, plane, lead)),
-        (ValueError, lambda: backend.gated_opened(x, pair, pair, 20, plane, lead)),
     ]
     for error, attempt in refused:
         with pytest.raises(error):
