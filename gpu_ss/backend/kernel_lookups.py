@@ -172,6 +172,48 @@ class LookupKernels(Launcher):
             self._launch("window_lines", n, values, slopes, last, gated, counted, out, *sizes)
         return out
 
+    def signed_units(self, at: Array, share: Array) -> tuple[Array, Array]:
+        self._check_operands(at=at, share=share)
+        require(share.ndim == 2, "a share of unit vectors must be [count, n]")
+        count, n = _power_of_two(share.shape[0]), at.size
+        check_shapes(at=(at, (n,)), share=(share, (count, n)))
+        out = self.empty((count + 1, n))
+        if n:
+            self._launch("signed_units", n, at, share, out, count)
+        return out[:count], out[count]
+
+    def spread(self, index: Array, rows: Array, count: int) -> Array:
+        self._check_operands(index=index, rows=rows)
+        require(rows.ndim == 2, "rows must be [k, n]")
+        (height, n), out = rows.shape, self.empty((_power_of_two(count), *rows.shape))
+        check_shapes(index=(index, (n,)))
+        if out.size:
+            self._launch("spread", n, index, rows, out, count, height)
+        return out
+
+    def curve_words(
+        self,
+        r: Array,
+        sign: Array,
+        value: Array,
+        slope: Array,
+        gates: Array,
+        cell: int,
+        source: int,
+        looks: tuple[int, int],
+    ) -> Array:
+        self._check_operands(r=r, sign=sign, value=value, slope=slope, gates=gates)
+        n, bits = r.size, [_look(width) for width in (source, *looks)]
+        require(0 <= cell < WORD, f"cells have no {cell} bits")
+        one = {"r": r, "sign": sign, "value": value, "slope": slope}
+        check_shapes(
+            gates=(gates, (2, word_count(n, 1))), **{name: (array, (n,)) for name, array in one.items()}
+        )
+        out = self.empty((15, n))
+        if n:
+            self._launch("curve_words", n, r, sign, value, slope, gates, out, cell, *bits)
+        return out
+
 
 def _unit_words(widths: tuple[int, ...], field: int) -> list[int]:
     """Where the unit vectors of digits of these widths begin, and how many words they have in all."""

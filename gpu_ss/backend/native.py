@@ -20,9 +20,9 @@ from gpu_ss.backend.signatures import CPU_KERNELS, KERNELS
 FOLDER = Path(__file__).parent / "_native"
 REINSTALL = "install a C++ compiler (such as apt install g++), then install fastlmpi again"
 
-# malloc.h; larger arrays have pages of their own, which go back when they are freed.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_OWN_PAGES_FROM, _KEPT_BYTES = 32 << 20, 256 << 20
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_KEPT_BYTES = 512 << 20
 
 #: A kernel as `KERNELS` describes it: arrays, numbers, then the number of items.
 KernelFn = Callable[..., None]
@@ -148,7 +148,7 @@ def _keep_freed_memory() -> None:
         return
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_FROM)
+        mallopt(_M_MMAP_MAX, 0)  # no array has pages of its own, which would go back with it
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 

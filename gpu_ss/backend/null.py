@@ -270,6 +270,25 @@ class NullBackend(NoLattice, NoOblivious, Backend):
     ) -> Array:
         return NullArray(values.shape[1:])
 
+    def signed_units(self, at: Array, share: Array) -> tuple[Array, Array]:
+        return NullArray(share.shape), NullArray(at.shape)
+
+    def spread(self, index: Array, rows: Array, count: int) -> Array:
+        return NullArray((count, *rows.shape))
+
+    def curve_words(
+        self,
+        r: Array,
+        sign: Array,
+        value: Array,
+        slope: Array,
+        gates: Array,
+        cell: int,
+        source: int,
+        looks: tuple[int, int],
+    ) -> Array:
+        return NullArray((15, r.size))
+
     def unpack_add(self, words: Array, bits: int, own: Array) -> Array:
         return NullArray(own.shape)
 

@@ -270,3 +270,36 @@ class Operations(ABC):
         window; gated [windows - 1, entries, 10, n]: of a window and of the next one, times [s = entry], picked by
         counted [windows - 1, n] modulo entries.
         """
+
+    # What a dealer works out of its masks
+
+    @abstractmethod
+    def signed_units(self, at: Array, share: Array) -> tuple[Array, Array]:
+        """Unit vectors [count, n] of 64 count entries at `at` [n] modulo that, and signs [n]: 1 or -1 modulo 2^64.
+
+        share [count, n]: a party's XOR share of them; the sign is 1 where it has the entry's bit. count: a power
+        of 2.
+        """
+
+    @abstractmethod
+    def spread(self, index: Array, rows: Array, count: int) -> Array:
+        """[index_i = j modulo count] rows[k, i]: [count, rows, n] of [rows, n]; count a power of 2."""
+
+    @abstractmethod
+    def curve_words(
+        self,
+        r: Array,
+        sign: Array,
+        value: Array,
+        slope: Array,
+        gates: Array,
+        cell: int,
+        source: int,
+        looks: tuple[int, int],
+    ) -> Array:
+        """The words [15, n] that a curve takes of its masks r, mu, nu (value, slope), [n], and gate bits [2, W].
+
+        With sigma = sign [n], L = -sigma (r mod 2^cell) and C = -sigma mu - L nu: sigma, L, C; the same times the
+        first bit; sigma msb(mu), that times the bit; L msb(nu), that times the bit; r, the second bit, their
+        product; msb(r), that times the second bit. r, mu and nu are taken modulo 2^source, 2^looks.
+        """

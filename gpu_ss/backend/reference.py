@@ -144,6 +144,9 @@ class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, Ho
     picked_product = staticmethod(reference_lookups.picked_product)
     window_counts = staticmethod(reference_lookups.window_counts)
     window_lines = staticmethod(reference_lookups.window_lines)
+    signed_units = staticmethod(reference_lookups.signed_units)
+    spread = staticmethod(reference_lookups.spread)
+    curve_words = staticmethod(reference_lookups.curve_words)
 
     def beaver_combine(self, x_open: Array, y_open: Array, a: Array, b: Array, c: Array, lead: bool) -> Array:
         self._check_same_shape(x_open=x_open, y_open=y_open, a=a, b=b, c=c)

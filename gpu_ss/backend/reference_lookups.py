@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_ss.backend.reference_steps import plane_bits
+from gpu_ss.backend.reference_steps import plane_bits, plane_words
 from gpu_ss.ring import WORD
 
 Words = NDArray[np.uint64]
@@ -181,3 +181,41 @@ def _line(words: Words, value: Words, slope: Words, looks: tuple[int, int]) -> W
         wrapped = np.uint64(1) - (opened >> np.uint64(bits - 1))
         total = total + words[k] * (opened - np.uint64(1 << (bits - 2))) + words[3 + k] * wrapped
     return total
+
+
+def signed_units(at: Words, share: Words) -> tuple[Words, Words]:
+    """See Operations.signed_units."""
+    entries = np.arange(WORD * len(share)).reshape(-1, WORD, 1) == at % np.uint64(WORD * len(share))
+    unit = (entries * (np.uint64(1) << np.arange(WORD, dtype=np.uint64))[:, None]).sum(
+        axis=1, dtype=np.uint64
+    )
+    return unit, np.where((share & unit).any(axis=0), np.uint64(1), np.uint64(2**64 - 1))
+
+
+def spread(index: Words, rows: Words, count: int) -> Words:
+    """See Operations.spread."""
+    places = np.arange(count, dtype=np.uint64)[:, None, None]
+    return np.where(index & np.uint64(count - 1) == places, rows, np.uint64(0))
+
+
+def curve_words(
+    r: Words,
+    sign: Words,
+    value: Words,
+    slope: Words,
+    gates: Words,
+    cell: int,
+    source: int,
+    looks: tuple[int, int],
+) -> Words:
+    """See Operations.curve_words."""
+    ones = (np.uint64((1 << bits) - 1) for bits in (source, *looks))
+    r, mu, nu = (mask & kept for mask, kept in zip((r, value, slope), ones, strict=True))
+    inside, outside = plane_words(gates, r.size)
+    steep = np.uint64(0) - sign * (r & np.uint64((1 << cell) - 1))
+    line = np.stack([sign, steep, np.uint64(0) - sign * mu - steep * nu])
+    tops = (mask >> np.uint64(bits - 1) for mask, bits in zip((mu, nu), looks, strict=True))
+    wraps = [factor * top for factor, top in zip(line[:2], tops, strict=True)]
+    top = r >> np.uint64(source - 1)
+    both = [word for wrap in wraps for word in (wrap, wrap * inside)]
+    return np.stack([*line, *(line * inside), *both, r, outside, r * outside, top, top * outside])

@@ -12,7 +12,7 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.errors import CorrelationError
 from gpu_ss.field import field_of
 from gpu_ss.provider.correlation import Correlation, Dealing, Mask, Out, combine, expand_share
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 
 CACHE_WORDS = 1 << 25  # 256 MiB of recent masks
 
@@ -63,7 +63,8 @@ class DealingEngine:
             difference = field_of(out.prime).subtract(value.reshape(out.shape), mine)
             return self._backend.pack(difference, out.bits)
         if out.xor:
-            return self._backend.pack(value.reshape(-1) ^ mine.reshape(-1), out.bits)
+            words = value.reshape(-1) ^ mine.reshape(-1)
+            return words if out.bits == WORD else self._backend.pack(words, out.bits)
         return self._backend.pack_difference(value.reshape(out.shape), mine, out.bits)
 
     def forget(self, before: int) -> None:

@@ -111,9 +111,6 @@ class CountChoices(Correlation):
         return (Out((1 << self.field, 2, self.view.n), self.bits),)
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        xp, r = dealing.backend.xp, self.view.words(dealing)
-        s = Ring(self.field).reduce(dealing.mask(self.mask)).reshape(-1)
-        unit = xp.stack(
-            [xp.where(s == np.uint64(j), np.uint64(1), np.uint64(0)) for j in range(1 << self.field)]
-        )
-        return (xp.stack([unit, unit * r], axis=1),)
+        r, s = self.view.words(dealing), dealing.mask(self.mask).reshape(-1)
+        one = r * np.uint64(0) + np.uint64(1)
+        return (dealing.backend.spread(s, dealing.backend.xp.stack([one, r]), 1 << self.field),)

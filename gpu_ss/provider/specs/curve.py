@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
-from gpu_ss.provider.specs.bits import bit_words
-from gpu_ss.ring import WORD, Array, Ring
+from gpu_ss.ring import WORD, Array
 
 
 @dataclass(frozen=True)
@@ -49,31 +48,9 @@ class CurveLookup(Correlation):
         )
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        xp, zero, one = dealing.backend.xp, np.uint64(0), np.uint64(1)
-        r = Ring(self.source).reduce(dealing.mask(self.mask)).reshape(-1)
-        inside, outside = bit_words(dealing, self.gates, self.n)
-        at = Ring(self.index).reduce(r >> np.uint64(self.cell))
-        place, word = one << (at & np.uint64(WORD - 1)), at >> np.uint64(6)
-        unit = xp.stack(
-            [xp.where(word == np.uint64(k), place, zero) for k in range((1 << self.index) // WORD)]
-        )
-        positive = ((dealing.share0[0] & unit) != zero).any(axis=0)
-        sign = xp.where(positive, one, np.uint64(2**64 - 1))
-        slope = zero - sign * Ring(self.cell).reduce(r)
-        mu, nu = (
-            Ring(bits).reduce(dealing.mask(number)).reshape(-1)
-            for number, bits in zip((self.value, self.slope), self.looks, strict=True)
-        )
-        lines = xp.stack([sign, slope, zero - sign * mu - slope * nu])
-        tops = [
-            factor * (mask >> np.uint64(bits - 1))
-            for factor, mask, bits in zip((sign, slope), (mu, nu), self.looks, strict=True)
-        ]
-        top = r >> np.uint64(self.source - 1)
-        return (
-            unit,
-            xp.stack([lines, lines * inside]),
-            *(xp.stack([wrap, wrap * inside]) for wrap in tops),
-            xp.stack([r, outside, outside * r]),
-            xp.stack([top, top * outside]),
-        )
+        backend, n = dealing.backend, self.n
+        r, gates = dealing.mask(self.mask).reshape(-1), dealing.mask(self.gates)
+        value, slope = (dealing.mask(number).reshape(-1) for number in (self.value, self.slope))
+        unit, sign = backend.signed_units(r >> np.uint64(self.cell), dealing.share0[0])
+        words = backend.curve_words(r, sign, value, slope, gates, self.cell, self.source, self.looks)
+        return unit, words[:6].reshape(2, 3, n), words[6:8], words[8:10], words[10:13], words[13:]

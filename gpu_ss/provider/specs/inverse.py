@@ -51,26 +51,20 @@ class InverseLookup(Correlation):
     def deal(self, dealing: Dealing) -> Sequence[Array]:
         xp, windows = dealing.backend.xp, len(self.shifts)
         r = Ring(self.source).reduce(dealing.mask(self.mask)).reshape(-1)
-        counts = Ring(self.field).reduce(dealing.mask(self.count)).reshape(windows - 1, self.n)
+        counts = dealing.mask(self.count).reshape(windows - 1, self.n)
         units, lines = zip(*(self._window(dealing, r, w) for w in range(windows)), strict=True)
-        zero, gated = np.uint64(0), []
-        for w in range(1, windows):
-            both = xp.concatenate([lines[w - 1], lines[w]])
-            gated.append(
-                [xp.where(counts[w - 1] == np.uint64(j), both, zero) for j in range(1 << self.field)]
-            )
-        return xp.stack(units), lines[-1], xp.stack([xp.stack(row) for row in gated])
+        both = (xp.concatenate(lines[w - 1 : w + 1]) for w in range(1, windows))
+        gated = [
+            dealing.backend.spread(count, line, 1 << self.field)
+            for count, line in zip(counts, both, strict=True)
+        ]
+        return xp.stack(units), lines[-1], xp.stack(gated)
 
     def _window(self, dealing: Dealing, r: Array, w: int) -> tuple[Array, Array]:
         """The unit vector and the words of one window's line."""
-        xp, shift = dealing.backend.xp, self.shifts[w]
+        xp, zero, shift = dealing.backend.xp, np.uint64(0), self.shifts[w]
         at = Ring(self.index).reduce(r >> np.uint64(shift))
-        word, bit = at >> np.uint64(6), at & np.uint64(WORD - 1)
-        one, zero, less = np.uint64(1), np.uint64(0), np.uint64(2**64 - 1)
-        rows = range((1 << self.index) // WORD)
-        unit = xp.stack([xp.where(word == np.uint64(k), one << bit, zero) for k in rows])
-        positive = ((dealing.share0[0][w] & unit) != zero).any(axis=0)  # type: ignore[index]
-        sign = xp.where(positive, one, less)
+        unit, sign = dealing.backend.signed_units(at, dealing.share0[0][w])  # type: ignore[index]
         factor = sign << np.uint64(self.scales[w])
         slope = zero - factor * fraction(r, shift, self.frac)
         masks = [

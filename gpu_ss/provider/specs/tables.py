@@ -10,7 +10,7 @@ import numpy as np
 
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
 from gpu_ss.provider.specs.bits import MaskView, bit_words, words_of
-from gpu_ss.ring import Array, Ring
+from gpu_ss.ring import Array
 
 INDEX_BITS = 6  # unit vectors of 64 entries: one word per element
 
@@ -69,11 +69,9 @@ class NearLookup(Correlation):
         return (Out((n,), xor=True), Out((1 << self.field, 3, n), self.bits))
 
     def deal(self, dealing: Dealing) -> Sequence[Array]:
-        xp = dealing.backend.xp
         unit, three = unit_and_factors(self, dealing)
-        s = Ring(self.field).reduce(dealing.mask(self.gate)).reshape(-1)
-        where = [xp.where(s == np.uint64(j), three, np.uint64(0)) for j in range(1 << self.field)]
-        return unit, xp.stack(where)
+        s = dealing.mask(self.gate).reshape(-1)
+        return unit, dealing.backend.spread(s, three, 1 << self.field)
 
 
 def unit_and_factors(spec: ExpLookup | NearLookup, dealing: Dealing) -> tuple[Array, Array]:

@@ -50,6 +50,11 @@ def _window_lines(words: Words, n: int, windows: int, entries: int) -> tuple[Any
     return values, slopes, words(5, n), gated, counted, looks
 
 
+def _curve_words(words: Words, n: int, bits: tuple[int, int, int]) -> tuple[Any, ...]:
+    r, sign = words(n), words(n) | np.uint64(1)
+    return r, sign, words(n), words(n), plane(words, n, 2), 7, bits[0], bits[1:]
+
+
 ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
     *(
         ("exp_lookup", f"{n} {lead}", lambda words, n=n, lead=lead: _exp_lookup(words, n, 12, 18, -60, lead))
@@ -125,6 +130,21 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
         for n in SIZES
         for windows, entries in ((1, 1), (3, 4), (14, 16))
     ),
+    *(
+        ("signed_units", f"{n} {k}", lambda words, n=n, k=k: (words(n), words(k, n)))
+        for n in SIZES
+        for k in (1, 8, 64)
+    ),
+    *(
+        ("spread", f"{n} {count}", lambda words, n=n, count=count: (words(n), words(3, n), count))
+        for n in EVERY_SIZE
+        for count in (1, 4, 16)
+    ),
+    *(
+        ("curve_words", f"{n} {bits}", lambda words, n=n, bits=bits: _curve_words(words, n, bits))
+        for n in EVERY_SIZE
+        for bits in ((20, 27, 12), (63, 2, 63))
+    ),
 ]  # fmt: skip
 
 
@@ -136,9 +156,14 @@ def test_same_words_as_the_reference(name: str, operation: str) -> None:
     for _, label, arguments in (row for row in ROWS if row[0] == operation):
         case = arguments(lambda *shape: rng.integers(0, 2**64, shape, dtype=np.uint64))
         expected, got = call(reference, operation, case), call(backend, operation, case)
-        assert got.dtype == np.uint64, label
-        assert got.shape == expected.shape, label
-        assert got.tobytes() == expected.tobytes(), label
+        for one, other in zip(_parts(got), _parts(expected), strict=True):
+            assert one.dtype == np.uint64, label
+            assert one.shape == other.shape, label
+            assert one.tobytes() == other.tobytes(), label
+
+
+def _parts(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
@@ -165,6 +190,13 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         (ValueError, lambda: backend.gated_line(x, x, words, pair, pair, (27, 12), planes)),
         (ValueError, lambda: backend.gated_opened(x, words[0], pair, 64, plane, lead)),
         (ValueError, lambda: backend.gated_opened(x, pair, pair, 20, plane, lead)),
+        (ValueError, lambda: backend.signed_units(x, backend.zeros((3, 70)))),
+        (ValueError, lambda: backend.signed_units(short, pair)),
+        (ValueError, lambda: backend.spread(x, pair, 3)),
+        (ValueError, lambda: backend.spread(short, pair, 4)),
+        (ValueError, lambda: backend.curve_words(x, x, x, short, pair[:, :2].copy(), 7, 20, (27, 12))),
+        (ValueError, lambda: backend.curve_words(x, x, x, x, pair[:, :2].copy(), 7, 64, (27, 12))),
+        (ValueError, lambda: backend.curve_words(x, x, x, x, plane, 7, 20, (27, 12))),
         (ValueError, lambda: backend.picked(x, backend.zeros((3, 2, 70)))),
         (ValueError, lambda: backend.picked(short, words)),
         (ValueError, lambda: backend.picked(x, pair)),
