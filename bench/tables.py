@@ -35,6 +35,9 @@ BETWEEN = Column("offline, both ways", lambda r: size(r["offline_bytes"]))
 FIRST = Column("first offline", lambda r: seconds(r.get("first_offline_s")))
 CPU = Column("CPU", lambda r: seconds(r.get("cpu_s")))
 MEMORY = Column("memory", lambda r: size(r.get("peak_memory_bytes_rank0")))
+SERVER_MEMORY = Column("memory, server", lambda r: size(r.get("peak_memory_bytes_rank1")))
+TOGETHER = Column("queries together", lambda r: str(r.get("together")))
+FIRST_BYTES = Column("first offline, both ways", lambda r: size(r.get("first_offline_bytes")))
 OTS = Column("OTs/s", lambda r: number(r.get("items_per_s") if r["offline_s"] is None else None))
 BITS = Column("bits per OT", lambda r: number(r.get("bits_per_item")))
 SETUP = Column("set-up", lambda r: seconds(r["setup_s"]))
@@ -64,6 +67,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "model": (
         Column("model", lambda r: str(r.get("model"))), SHAPE, NETWORK, SETUP, OFFLINE, ONLINE, SPREAD, *COST
     ),
+    "prepare": (SHAPE, TOGETHER, OFFLINE, SERVER_MEMORY, FIRST_BYTES, RUNS),
     "kernels": (
         NAME,
         SHAPE,
@@ -88,6 +92,7 @@ FOREIGN = {
 SHAPES = {
     "layer": "texts x tokens x hidden x heads x inner",
     "model": "texts x tokens x layers x hidden x heads x inner x words",
+    "prepare": "texts x tokens x layers x hidden x heads x inner x words, of each query",
 }
 
 
