@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from gpu_ss.backend import Backend
 from gpu_ss.backend.reference_circuits import and_subsets, node_inputs, node_subsets, number_fields
 from gpu_ss.protocols.compare import shape_for
-from gpu_ss.protocols.curve import LOOK as LOOKS
-from gpu_ss.protocols.lookup import FRAC, SOFTMAX, fractions
 from gpu_ss.ring import Array, word_count
 
 Words = NDArray[np.uint64]
@@ -222,44 +220,6 @@ def _row_scale(draw: Operands, n: int) -> Call:
     return Call(large, operands, lambda backend, *given: backend.row_scale(*given, LEAD), rows * SIDE)
 
 
-def _exp_lookup(draw: Operands, n: int) -> Call:
-    operands = [draw.words(n, bits=WIDTH), draw.words(n), fractions()]
-    scale, low = SOFTMAX.scale, SOFTMAX.table_low
-    return Call((n,), operands, lambda backend, *given: backend.exp_lookup(*given, FRAC, scale, low, LEAD), n)
-
-
-def _exp_finish(draw: Operands, n: int) -> Call:
-    bits = SOFTMAX.look_bits
-    operands = [draw.words(n, bits=bits), draw.planes(1, n), draw.words(6, n)]
-    return Call((n,), operands, lambda backend, *given: backend.exp_finish(*given, bits), n, bits)
-
-
-def _line_values(draw: Operands, n: int) -> Call:
-    operands = [draw.words(n), draw.words(n)]
-    return Call((2, n), operands, lambda backend, *given: backend.line_values(*given, 7, LOOKS, 36, LEAD), n)
-
-
-def _gated_line(draw: Operands, n: int) -> Call:
-    value, slope = (draw.words(n, bits=bits) for bits in LOOKS)
-    operands = [value, slope, draw.words(2, 3, n), draw.words(2, n), draw.words(2, n), draw.planes(1, n)]
-    return Call(
-        (n,), operands, lambda backend, *given: backend.gated_line(*given[:5], LOOKS, given[5]), n, LOOKS[0]
-    )
-
-
-def _gated_opened(draw: Operands, n: int) -> Call:
-    operands = [draw.words(n, bits=20), draw.words(3, n), draw.words(2, n), draw.planes(1, n)]
-    return Call(
-        (n,), operands, lambda backend, *given: backend.gated_opened(*given[:3], 20, given[3], LEAD), n, 20
-    )
-
-
-def _table_sums(draw: Operands, n: int) -> Call:
-    """Tables of 128 entries."""
-    operands = [draw.words(n), draw.words(2, n), draw.words(128)]
-    return Call((2, n), operands, lambda backend, *given: backend.table_sums(*given), n)
-
-
 def _beaver_combine(draw: Operands, n: int) -> Call:
     operands = [draw.words(n) for _ in range(5)]
     return Call((n,), operands, lambda backend, *given: backend.beaver_combine(*given, True), n)
@@ -321,12 +281,6 @@ SHARES: dict[str, Maker] = {
     "bit_products": _bit_products,
     "row_squares": _row_squares,
     "row_scale": _row_scale,
-    "table_sums": _table_sums,
-    "exp_lookup": _exp_lookup,
-    "exp_finish": _exp_finish,
-    "line_values": _line_values,
-    "gated_line": _gated_line,
-    "gated_opened": _gated_opened,
     "beaver_combine": _beaver_combine,
     "matmul": _matmul,
     "matmul_heads": _matmul_heads,

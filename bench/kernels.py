@@ -24,6 +24,7 @@ from bench.field_cases import FIELDS
 from bench.int8 import digit_products, int8_gops
 from bench.kernel_cases import SHARES, Call, Operands, prepared
 from bench.lattice_cases import LATTICE
+from bench.lookup_cases import LOOKUPS
 from bench.oblivious_cases import OBLIVIOUS
 from bench.rows import Row, commit, device, machine
 from gpu_ss.backend import Backend, get_backend
@@ -34,7 +35,7 @@ SAMPLE_S = 0.01  # a sample repeats the call for at least this long
 MOST_CALLS = 1000
 COPY_WORDS = 1 << 24  # 128 MiB: beyond any cache
 SEED = 5
-CASES = SHARES | LATTICE | OBLIVIOUS | FIELDS
+CASES = SHARES | LOOKUPS | LATTICE | OBLIVIOUS | FIELDS
 
 
 def names() -> list[str]:

@@ -83,7 +83,7 @@ def test_a_party_measures_and_tells(tmp_path: Path) -> None:
         calls.append("run")
         return job.arrays["x"] * 2
 
-    found = job.measure(run, lambda: calls.append("meet"), lambda: 7 * calls.count("run"))
+    found = job.measure(run, lambda: calls.append("meet"), lambda: {"rounds": 7 * calls.count("run")})
     job.tell(found, setup_s=1.5)
     said = json.loads((tmp_path / "rank0.json").read_text())
     assert calls == ["meet", "run", "meet"] * 3, "one warm-up"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -97,17 +97,34 @@ def call(backend: Backend, operation: str, arguments: tuple[Any, ...]) -> Any:
     return parts if isinstance(result, tuple) else parts[0]
 
 
+def drawn(seed: int) -> Words:
+    """Random words of a shape."""
+    rng = np.random.default_rng(seed)
+    return lambda *shape: rng.integers(0, 2**64, shape, dtype=np.uint64)
+
+
+def check_rows(
+    rows: Iterable[tuple[str, str, Callable[..., Any]]], name: str, operation: str, draw: Any
+) -> None:
+    """An operation gives the reference's very bytes for the arguments that each of its rows makes of `draw`."""
+    backend, reference = open_backend(name), ReferenceBackend()
+    for _, label, arguments in (row for row in rows if row[0] == operation):
+        case = arguments(draw)
+        expected, got = call(reference, operation, case), call(backend, operation, case)
+        for one, other in zip(_parts(got), _parts(expected), strict=True):
+            assert one.dtype == other.dtype, label
+            assert one.shape == other.shape, label
+            assert one.tobytes() == other.tobytes(), label
+
+
+def _parts(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
 @pytest.mark.parametrize("operation", sorted({row[0] for row in ROWS}))
 def test_same_words_as_the_reference(name: str, operation: str) -> None:
-    backend, reference = open_backend(name), ReferenceBackend()
-    rng = np.random.default_rng(7)
-    for _, label, arguments in (row for row in ROWS if row[0] == operation):
-        case = arguments(lambda *shape: rng.integers(0, 2**64, shape, dtype=np.uint64))
-        expected, got = call(reference, operation, case), call(backend, operation, case)
-        assert got.dtype == np.uint64, label
-        assert got.shape == expected.shape, label
-        assert got.tobytes() == expected.tobytes(), label
+    check_rows(ROWS, name, operation, drawn(7))
 
 
 @pytest.mark.parametrize("name", EVERY_BACKEND)

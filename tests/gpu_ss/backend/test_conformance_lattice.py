@@ -13,7 +13,7 @@ import pytest
 from gpu_ss.backend import primes as tables
 from gpu_ss.backend.lattice import exact_depth
 from gpu_ss.backend.reference import ReferenceBackend
-from tests.gpu_ss.backend.test_conformance import call
+from tests.gpu_ss.backend.test_conformance import check_rows
 from tests.support.backends import COMPILED_BACKENDS, EVERY_BACKEND, open_backend
 
 Draw = Callable[..., Any]
@@ -159,19 +159,7 @@ ROWS: list[Row] = [
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
 @pytest.mark.parametrize("operation", sorted({row[0] for row in ROWS}))
 def test_same_words_as_the_reference(name: str, operation: str) -> None:
-    backend, reference = open_backend(name), ReferenceBackend()
-    random = Random()
-    for _, label, arguments in (row for row in ROWS if row[0] == operation):
-        case = arguments(random)
-        expected, got = call(reference, operation, case), call(backend, operation, case)
-        for one, other in zip(_parts(got), _parts(expected), strict=True):
-            assert one.dtype == other.dtype, label
-            assert one.shape == other.shape, label
-            assert np.array_equal(one, other), label
-
-
-def _parts(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
+    check_rows(ROWS, name, operation, Random())
 
 
 # The reference against definitions

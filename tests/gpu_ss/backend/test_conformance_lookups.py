@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_ss.backend.reference import ReferenceBackend
-from tests.gpu_ss.backend.test_conformance import SIZES, Words, call
+from tests.gpu_ss.backend.test_conformance import SIZES, Words, check_rows, drawn
 from tests.gpu_ss.backend.test_conformance_steps import EVERY_SIZE, LEADS, plane
 from tests.support.backends import COMPILED_BACKENDS, open_backend
 
@@ -151,19 +150,7 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
 @pytest.mark.parametrize("operation", sorted({row[0] for row in ROWS}))
 def test_same_words_as_the_reference(name: str, operation: str) -> None:
-    backend, reference = open_backend(name), ReferenceBackend()
-    rng = np.random.default_rng(7)
-    for _, label, arguments in (row for row in ROWS if row[0] == operation):
-        case = arguments(lambda *shape: rng.integers(0, 2**64, shape, dtype=np.uint64))
-        expected, got = call(reference, operation, case), call(backend, operation, case)
-        for one, other in zip(_parts(got), _parts(expected), strict=True):
-            assert one.dtype == np.uint64, label
-            assert one.shape == other.shape, label
-            assert one.tobytes() == other.tobytes(), label
-
-
-def _parts(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
+    check_rows(ROWS, name, operation, drawn(7))
 
 
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)

@@ -11,7 +11,7 @@ import pytest
 from gpu_ss.backend.oblivious import CHOICE_ROUNDS, GROUP_BLOCKS, GROUP_ROWS, LEAF_TREES, LEAF_WAYS
 from gpu_ss.backend.reference import ReferenceBackend
 from gpu_ss.backend.reference_chacha import chacha
-from tests.gpu_ss.backend.test_conformance import KEY, Words, call
+from tests.gpu_ss.backend.test_conformance import KEY, Words, check_rows, drawn
 from tests.support.backends import COMPILED_BACKENDS, EVERY_BACKEND, open_backend
 
 ALL = 2**64 - 1
@@ -72,14 +72,7 @@ ROWS: list[Row] = [
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
 @pytest.mark.parametrize("operation", sorted({row[0] for row in ROWS}))
 def test_same_words_as_the_reference(name: str, operation: str) -> None:
-    backend, reference = open_backend(name), ReferenceBackend()
-    rng = np.random.default_rng(13)
-    for _, label, arguments in (row for row in ROWS if row[0] == operation):
-        case = arguments(lambda *shape: rng.integers(0, 2**64, shape, dtype=np.uint64))
-        expected, got = call(reference, operation, case), call(backend, operation, case)
-        for one, other in zip(*(x if isinstance(x, tuple) else (x,) for x in (got, expected)), strict=True):
-            assert one.shape == other.shape, label
-            assert one.tobytes() == other.tobytes(), label
+    check_rows(ROWS, name, operation, drawn(13))
 
 
 def block_words(key: bytes, block: int, rounds: int) -> Any:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_ss.backend.reference import ReferenceBackend
-from tests.gpu_ss.backend.test_conformance import SIZES, THREADED, WIDTHS, Words, call
+from tests.gpu_ss.backend.test_conformance import SIZES, THREADED, WIDTHS, Words, check_rows, drawn
 from tests.support.backends import COMPILED_BACKENDS, open_backend
 
 LEADS = [np.uint64(0), np.uint64(2**64 - 1)]
@@ -137,14 +136,7 @@ ROWS: list[tuple[str, str, Callable[[Words], tuple[Any, ...]]]] = [
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
 @pytest.mark.parametrize("operation", sorted({row[0] for row in ROWS}))
 def test_same_words_as_the_reference(name: str, operation: str) -> None:
-    backend, reference = open_backend(name), ReferenceBackend()
-    rng = np.random.default_rng(7)
-    for _, label, arguments in (row for row in ROWS if row[0] == operation):
-        case = arguments(lambda *shape: rng.integers(0, 2**64, shape, dtype=np.uint64))
-        expected, got = call(reference, operation, case), call(backend, operation, case)
-        assert got.dtype == np.uint64, label
-        assert got.shape == expected.shape, label
-        assert got.tobytes() == expected.tobytes(), label
+    check_rows(ROWS, name, operation, drawn(7))
 
 
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
