@@ -26,11 +26,13 @@ EVERY_BACKEND = ["reference", *COMPILED_BACKENDS]
 
 
 def open_backend(name: str) -> Backend:
-    """The backend of that name, the same one every time."""
+    """The backend of that name, the same one every time; its device is the current one."""
     try:
-        return _open(name)
+        backend = _open(name)
     except BackendError as error:
         pytest.skip(str(error))
+    backend.activate()
+    return backend
 
 
 @cache
