@@ -15,7 +15,6 @@ from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 from gpu_ss.backend import BackendError, get_backend
-from gpu_ss.backend.native import give_back
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ def machine() -> str:
 
 
 def forget_peak() -> None:
-    """Let `peak_memory` begin anew, where the system can, without what an earlier row has left free."""
-    give_back()
+    """Let `peak_memory` begin anew, where the system can."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

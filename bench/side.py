@@ -9,6 +9,7 @@ from typing import Any
 from bench.job import Job
 from bench.parts import BookingParty
 from bench.rows import forget_peak, peak_memory
+from gpu_ss.backend.native import give_back
 from gpu_ss.party import Party
 from transformer.terms import Terms
 
@@ -36,6 +37,7 @@ class Side:
         job.terms = self._terms
         plan = job.plan_setup(self.party.rank).moved(self.party.provider.taken)
         job.plan(self.party.rank)
+        give_back()  # what earlier rows have left free; runs of one row keep it for each other, as queries do
         forget_peak()
         self._meet()
         start = time.perf_counter()

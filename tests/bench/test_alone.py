@@ -9,6 +9,7 @@ from bench.layer import LayerJob
 from bench.ot import BASE_OTS, NAMES, BaseOtJob, CotJob
 from bench.rows import forget_peak, peak_memory
 from bench.setting import Setting
+from gpu_ss.backend.native import give_back
 from gpu_ss.functions.tables import line_table
 from gpu_ss.party import Party
 from gpu_ss.prg import Prg
@@ -150,5 +151,6 @@ def test_peak_memory_begins_anew() -> None:
     with_big = peak_memory()
     assert with_big > big.nbytes
     del big
+    give_back()
     forget_peak()
     assert peak_memory() < with_big - (1 << 26)
