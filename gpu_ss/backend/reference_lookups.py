@@ -185,6 +185,8 @@ def _line(words: Words, value: Words, slope: Words, looks: tuple[int, int]) -> W
 
 def signed_units(at: Words, share: Words) -> tuple[Words, Words]:
     """See Operations.signed_units."""
+    if not len(share):
+        raise ValueError("unit vectors have a word at least")
     entries = np.arange(WORD * len(share)).reshape(-1, WORD, 1) == at % np.uint64(WORD * len(share))
     unit = (entries * (np.uint64(1) << np.arange(WORD, dtype=np.uint64))[:, None]).sum(
         axis=1, dtype=np.uint64
