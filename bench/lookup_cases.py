@@ -6,7 +6,8 @@ from bench.kernel_cases import LEAD, Call, Maker, Operands
 from gpu_ss.protocols import inverses
 from gpu_ss.protocols.curve import CELL, FIELD, INDEX
 from gpu_ss.protocols.curve import LOOK as LOOKS
-from gpu_ss.protocols.lookup import FRAC, SOFTMAX, fractions
+from gpu_ss.protocols.lookup import FRAC, GATE_BITS, SOFTMAX, fractions
+from gpu_ss.provider.specs.counts import digit_words
 from gpu_ss.ring import WORD
 
 WIDTH = 40  # bits of an exponent, packed
@@ -67,7 +68,7 @@ def _picked(draw: Operands, n: int) -> Call:
 
 
 def _near_counts(draw: Operands, n: int) -> Call:
-    rows = sum(-(-(2 << width) // WORD) for width in GATE_DIGITS)
+    rows = sum(digit_words(width, GATE_BITS) for width in GATE_DIGITS)
     operands = [draw.words(n), draw.words(rows, n)]
     return Call(
         (n,), operands, lambda backend, *given: backend.near_counts(*given, 0, GATE_START, GATE_DIGITS), n
@@ -81,7 +82,7 @@ def _picked_product(draw: Operands, n: int) -> Call:
 
 
 def _window_counts(draw: Operands, n: int) -> Call:
-    rows = sum(-(-(COUNT_BITS << width) // WORD) for width in WIDTHS)
+    rows = sum(digit_words(width, COUNT_BITS) for width in WIDTHS)
     operands = [draw.words(n), draw.words(rows, n)]
     sizes = STARTS, WIDTHS, COUNT_BITS, LEAD
     return Call((WINDOWS - 1, n), operands, lambda backend, *given: backend.window_counts(*given, *sizes), n)

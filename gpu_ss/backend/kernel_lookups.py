@@ -219,7 +219,7 @@ def _unit_words(widths: tuple[int, ...], field: int) -> list[int]:
     """Where the unit vectors of digits of these widths begin, and how many words they have in all."""
     firsts = [0]
     for width in widths:
-        firsts.append(firsts[-1] - (-(field << width) // WORD))
+        firsts.append(firsts[-1] + word_count(1 << width, field))
     return firsts
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_ss.backend.reference_steps import plane_bits, plane_words
-from gpu_ss.ring import WORD
+from gpu_ss.ring import WORD, word_count
 
 Words = NDArray[np.uint64]
 
@@ -46,12 +46,8 @@ def exp_finish(opened: Words, d: Words, shares: Words, look_bits: int) -> Words:
     E = K (opened - 2^(look_bits - 2)) - K mu, plus the third when the top bit of `opened` is 0 (the mask
     wrapped); g E = d E + (1 - 2 d) rho E.
     """
-    value = opened - np.uint64(1 << (look_bits - 2))
-    wrapped = np.uint64(1) - (opened >> np.uint64(look_bits - 1))
-    plain, gated = (s[0] * value + s[1] + wrapped * s[2] for s in (shares[:3], shares[3:]))
-    chosen = plane_bits(d[0], opened.size)
-    product: Words = chosen * plain + gated - (np.uint64(2) * chosen) * gated
-    return product
+    plain, gated = (_times_opened(s[0], s[2], opened, look_bits) + s[1] for s in (shares[:3], shares[3:]))
+    return _chosen(d, plain, gated)
 
 
 def table_sums(x: Words, unit: Words, table: Words) -> Words:
@@ -88,9 +84,7 @@ def gated_line(
     for k in range(2):
         total = words[k, 2]
         for found, factor, wraps, bits in zip(opened, words[k, :2], all_wraps, looks, strict=True):
-            wrapped = np.uint64(1) - (found >> np.uint64(bits - 1))
-            total = total + factor * (found - np.uint64(1 << (bits - 2)))
-            total = total + ((wrapped * wraps[k]) << np.uint64(bits))
+            total = total + _times_opened(factor, wraps[k] << np.uint64(bits), found, bits)
         parts.append(total)
     return _chosen(d, *parts)
 
@@ -101,6 +95,13 @@ def gated_opened(c: Words, own: Words, tops: Words, bits: int, d: Words, lead: n
     plain = (number & lead) - own[0] + ((wrapped * tops[0]) << np.uint64(bits))
     gated = number * own[1] - own[2] + ((wrapped * tops[1]) << np.uint64(bits))
     return _chosen(d, plain, gated)
+
+
+def _times_opened(factor: Words, wrap: Words, opened: Words, bits: int) -> Words:
+    """factor times what was opened with a bias of 2^(bits - 2); and `wrap` where its mask wrapped."""
+    wrapped = np.uint64(1) - (opened >> np.uint64(bits - 1))
+    product: Words = factor * (opened - np.uint64(1 << (bits - 2))) + wrap * wrapped
+    return product
 
 
 def _chosen(d: Words, plain: Words, gated: Words) -> Words:
@@ -125,7 +126,7 @@ def unit_entry(units: Words, index: Words, field: int) -> Words:
 def near_counts(x: Words, units: Words, offset: int, start: int, widths: tuple[int, int]) -> Words:
     """See Operations.near_counts."""
     low, high = widths
-    split = -(-(2 << low) // WORD)
+    split = word_count(1 << low, 2)
     lower, upper, digits = [], [], []
     for less in (1, 2):
         above = ((x - np.uint64(offset % 2**WORD)) >> np.uint64(start)) - np.uint64(less)
@@ -141,8 +142,7 @@ def near_counts(x: Words, units: Words, offset: int, start: int, widths: tuple[i
 def picked_product(opened: Words, counted: Words, words: Words, wanted: int, bits: int) -> Words:
     """See Operations.picked_product."""
     factor, constant, wrap = picked(counted - np.uint64(wanted), words)
-    wrapped = np.uint64(1) - (opened >> np.uint64(bits - 1))
-    total: Words = factor * (opened - np.uint64(1 << (bits - 2))) + constant + wrap * wrapped
+    total: Words = _times_opened(factor, wrap, opened, bits) + constant
     return total
 
 
@@ -151,7 +151,7 @@ def window_counts(
 ) -> Words:
     """See Operations.window_counts."""
     counts = np.zeros((len(starts), x.size), np.uint64)
-    firsts = np.cumsum([0, *(-(-(field << width) // WORD) for width in widths)])
+    firsts = np.cumsum([0, *(word_count(1 << width, field) for width in widths)])
     for w, (start, width) in enumerate(zip(starts, widths, strict=True)):
         unit, ones = units[firsts[w] : firsts[w + 1]], np.uint64((1 << width) - 1)
         for less in (0, 1):
@@ -178,8 +178,7 @@ def _line(words: Words, value: Words, slope: Words, looks: tuple[int, int]) -> W
     """A window's value from the words of its line and what was opened."""
     total: Words = words[2]
     for k, (opened, bits) in enumerate(zip((value, slope), looks, strict=True)):
-        wrapped = np.uint64(1) - (opened >> np.uint64(bits - 1))
-        total = total + words[k] * (opened - np.uint64(1 << (bits - 2))) + words[3 + k] * wrapped
+        total = total + _times_opened(words[k], words[3 + k], opened, bits)
     return total
 
 

@@ -158,10 +158,9 @@ def _looked_up(party: Party, c: Array, unit: Array, windows: Windows) -> tuple[A
     """Shares of sigma (A l + B) and of sigma A, biased so that their wraps can be told: [windows, n] each."""
     backend, xp = party.backend, party.backend.xp
     at, place = c >> backend.table(windows.shifts).reshape(-1, 1), _places(backend, c, windows.shifts)
-    split = 1 if windows.exact else 0
     found = []
     for exact in (True, False) if windows.exact else (False,):
-        chosen = slice(0, split) if exact else slice(split, None)
+        chosen = slice(0, 1) if exact else slice(int(windows.exact), None)
         rows = xp.ascontiguousarray(unit[chosen].transpose(1, 0, 2)).reshape(unit.shape[1], -1)
         index = xp.ascontiguousarray(at[chosen]).reshape(-1)
         tables = (backend.asarray(column) for column in line_tables(windows.roots, exact))

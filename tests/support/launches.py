@@ -35,10 +35,6 @@ class Launches:
         finally:
             self._watched.on = False
 
-    @property
-    def total(self) -> int:
-        return self.kernels.total() + self.operations.total()
-
     def note(self, counter: Counter[str], name: str) -> None:
         if getattr(self._watched, "on", False):
             counter[name] += 1

@@ -102,12 +102,11 @@ KERNEL exp_finish(const u64* __restrict__ opened, const u64* __restrict__ d, con
                   u64* __restrict__ out, i64 look_bits, i64 n) {
   each_element(n, LIGHT, [=](auto v, i64 i) {
     typedef decltype(v) V;
-    const V sum = load(V{}, opened + i), value = sum - (1ull << (look_bits - 2));
-    const V wrapped = 1 - (sum >> (look_bits - 1));
+    const V sum = load(V{}, opened + i);
     V e[2];
     UNROLL for (int k = 0; k < 2; k++) {
       const u64* s = shares + 3 * k * n + i;
-      e[k] = load(V{}, s) * value + load(V{}, s + n) + load(V{}, s + 2 * n) * wrapped;
+      e[k] = times_opened(load(V{}, s), load(V{}, s + 2 * n), sum, look_bits) + load(V{}, s + n);
     }
     store(out + i, times_bit(plane_mask(V{}, d, i), e[0], e[1]));
   });

@@ -13,11 +13,6 @@ KERNEL line_values(const u64* __restrict__ x, const u64* __restrict__ sums, u64*
   });
 }
 
-// factor (opened - 2^(bits - 2)), plus 2^bits wrap where the mask wrapped, that is where the top bit is 0.
-template <class V> FN V times_opened(V factor, V wrap, V opened, i64 bits) {
-  return factor * (opened - (1ull << (bits - 2))) + ((wrap & ((opened >> (bits - 1)) - 1)) << bits);
-}
-
 // The line sigma V + L S + constant of opened V and S, or 0, as a masked bit says.
 KERNEL gated_line(const u64* __restrict__ values, const u64* __restrict__ slopes, const u64* __restrict__ words,
                   const u64* __restrict__ value_wraps, const u64* __restrict__ slope_wraps,
@@ -28,8 +23,10 @@ KERNEL gated_line(const u64* __restrict__ values, const u64* __restrict__ slopes
     V e[2];
     UNROLL for (int k = 0; k < 2; k++) {
       const u64* w = words + 3 * k * n + i;
-      e[k] = load(V{}, w + 2 * n) + times_opened(load(V{}, w), load(V{}, value_wraps + k * n + i), value, value_bits) +
-             times_opened(load(V{}, w + n), load(V{}, slope_wraps + k * n + i), slope, slope_bits);
+      const V wraps[2] = {load(V{}, value_wraps + k * n + i) << value_bits,
+                          load(V{}, slope_wraps + k * n + i) << slope_bits};
+      e[k] = load(V{}, w + 2 * n) + times_opened(load(V{}, w), wraps[0], value, value_bits) +
+             times_opened(load(V{}, w + n), wraps[1], slope, slope_bits);
     }
     store(out + i, times_bit(plane_mask(V{}, d, i), e[0], e[1]));
   });

@@ -30,6 +30,11 @@ FN v64 plane_mask(v64, const u64* plane, i64 i) {
 }
 #endif
 
+// factor times what was opened with a bias of 2^(bits - 2); and `wrap` where its mask wrapped: where its top bit is 0.
+template <class V> FN V times_opened(V factor, V wrap, V opened, i64 bits) {
+  return factor * (opened - (1ull << (bits - 2))) + (wrap & ((opened >> (bits - 1)) - 1));
+}
+
 // From a masked bit d = b ^ rho, as plane_mask gives it, and shares of E and rho E to one of b E:
 // d E + (1 - 2d) rho E.
 template <class V> FN V times_bit(V d, V plain, V gated) { return (plain & d) + ((gated ^ d) - d); }

@@ -38,7 +38,7 @@ KERNEL picked_product(const u64* __restrict__ opened, const u64* __restrict__ co
                       u64* __restrict__ out, u64 wanted, i64 count, i64 bits, i64 n) {
   FOREACH(i, n) {
     const u64* w = words + (i64)((counted[i] - wanted) & (u64)(count - 1)) * 3 * n + i;
-    out[i] = w[0] * (opened[i] - (1ull << (bits - 2))) + w[n] + w[2 * n] * ((opened[i] >> (bits - 1)) ^ 1);
+    out[i] = times_opened(w[0], w[2 * n], opened[i], bits) + w[n];
   }
 }
 
@@ -59,9 +59,8 @@ KERNEL window_counts(const u64* __restrict__ x, const u64* __restrict__ units, c
 
 // factor V + slope S + constant, and what their wraps count, from the words of a window's line.
 FN u64 window_line(const u64* words, u64 value, u64 slope, i64 value_bits, i64 slope_bits, i64 n) {
-  return words[0] * (value - (1ull << (value_bits - 2))) + words[n] * (slope - (1ull << (slope_bits - 2))) +
-         words[2 * n] + words[3 * n] * ((value >> (value_bits - 1)) ^ 1) +
-         words[4 * n] * ((slope >> (slope_bits - 1)) ^ 1);
+  return times_opened(words[0], words[3 * n], value, value_bits) +
+         times_opened(words[n], words[4 * n], slope, slope_bits) + words[2 * n];
 }
 
 // The last window's line; and for each other one, where its count says so, its own less that of the one above.

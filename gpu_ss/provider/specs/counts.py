@@ -15,7 +15,7 @@ import numpy as np
 from gpu_ss.backend.reference_circuits import number_fields, number_subsets
 from gpu_ss.provider.correlation import Correlation, Dealing, Out
 from gpu_ss.provider.specs.bits import MaskView
-from gpu_ss.ring import WORD, Array, Ring
+from gpu_ss.ring import WORD, Array, Ring, word_count
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def one_at(place: Array, field: int) -> Array:
 
 def digit_words(width: int, field: int) -> int:
     """Words that hold the unit vector of a digit of that many bits."""
-    return -(-(field << width) // WORD)
+    return word_count(1 << width, field)
 
 
 @dataclass(frozen=True)
