@@ -6,24 +6,20 @@ A recipe is a generator that yields lists of requests (`requests`) or jobs (`pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from gpu_ss.provider.jobs import Work
 from gpu_ss.provider.ot.pair import MOST_PAYLOAD
-from gpu_ss.provider.ot.requests import And
+from gpu_ss.provider.ot.requests import And, Sum
 from gpu_ss.ring import Array
 
 
-def add(lead: np.uint64, planes: Array) -> Work[list[Array]]:
-    """The bits of x_0 + x_1, modulo 2^b, from the bits [b, W] of this party's own number: full adders in a row."""
-    carry = planes[0] & np.uint64(0)
-    total = [planes[0]]
-    for own, following in pairwise(planes):
-        carry = yield from next_carry(lead, own, carry)
-        total.append(following ^ carry)
+def add(planes: Array) -> Work[Array]:
+    """The bits [b, W] of x_0 + x_1, modulo 2^b, from the bits [b, W] of this party's own number."""
+    (total,) = yield [Sum(planes)]
     return total
 
 
@@ -37,19 +33,29 @@ def next_carry(lead: np.uint64, own: Array, carry: Array) -> Work[Array]:
     return first ^ joint[0]
 
 
-def digit_products(xp: Any, planes: Sequence[Array], widths: Sequence[int]) -> Work[list[Array]]:
-    """All products of planes inside each digit: for b planes those of the subsets 1 .. 2^b - 1, digit by digit."""
-    starts = np.cumsum([0, *widths[:-1]])
-    products = [[planes[start]] for start in starts]
-    for bit in range(1, max(widths)):
-        chosen = [k for k, width in enumerate(widths) if width > bit]
-        found = yield from _ands(xp, [(planes[starts[k] + bit], products[k]) for k in chosen])
-        for k, new in zip(chosen, found, strict=True):
-            products[k] = [*products[k], planes[starts[k] + bit], *new]
-    return [plane for digit in products for plane in digit]
+def digit_products(xp: Any, planes: Array, widths: Sequence[int]) -> Work[Array]:
+    """All products of planes [sum of widths, W] inside each digit: for b planes those of the subsets 1 .. 2^b - 1,
+    digit by digit.
+
+    Digits side by side grow bit by bit, the widest first, so that those with another bit are the beginning.
+    """
+    words = planes.shape[1]
+    starts = [end - width for end, width in zip(accumulate(widths), widths, strict=True)]
+    order = sorted(range(len(widths)), key=lambda digit: -widths[digit])
+    products = xp.stack([planes[starts[digit]] for digit in order])[None]  # [subsets, digits, W]
+    done: dict[int, Array] = {}
+    for bit in range(1, max(widths) + 1):
+        more = sum(width > bit for width in widths)
+        done |= {order[place]: products[:, place] for place in range(more, products.shape[1])}
+        if more:
+            products = products[:, :more]
+            plane = xp.stack([planes[starts[digit] + bit] for digit in order[:more]])
+            found = yield from _ands(xp, plane.reshape(-1), products.reshape(len(products), -1))
+            products = xp.concatenate([products, plane[None], found.reshape(-1, more, words)])
+    return xp.concatenate([done[digit] for digit in range(len(widths))])
 
 
-def subset_products(xp: Any, planes: Sequence[Array], subsets: Sequence[int]) -> Work[list[Array]]:
+def subset_products(xp: Any, planes: Array, subsets: Sequence[int]) -> Work[Array]:
     """The AND of the planes that each subset (a bit set of two members or more) names.
 
     A product is that without its highest member, times that member: so one member serves many at once.
@@ -59,17 +65,17 @@ def subset_products(xp: Any, planes: Sequence[Array], subsets: Sequence[int]) ->
     for k in range(1, len(planes)):
         mine = sorted(s for s in needed if s.bit_length() == k + 1 and s != 1 << k)
         if mine:
-            (found,) = yield from _ands(xp, [(planes[k], [products[s ^ (1 << k)] for s in mine])])
+            found = yield from _ands(xp, planes[k], xp.stack([products[s ^ (1 << k)] for s in mine]))
             products |= dict(zip(mine, found, strict=True))
-    return [products[s] for s in subsets]
+    return xp.stack([products[s] for s in subsets])
 
 
-def unit_vector(xp: Any, lead: np.uint64, planes: Sequence[Array]) -> Work[list[Array]]:
-    """The 2^b indicator planes of a b-bit number, entry j set where the number is j."""
-    entries = [planes[0] ^ lead, planes[0]]
+def unit_vector(xp: Any, lead: np.uint64, planes: Sequence[Array]) -> Work[Array]:
+    """The indicator planes [2^b, W] of a b-bit number, entry j set where the number is j."""
+    entries = xp.stack([planes[0] ^ lead, planes[0]])
     for plane in planes[1:]:
-        (upper,) = yield from _ands(xp, [(plane, entries)])
-        entries = [*(e ^ u for e, u in zip(entries, upper, strict=True)), *upper]
+        upper = yield from _ands(xp, plane, entries)
+        entries = xp.concatenate([entries ^ upper, upper])
     return entries
 
 
@@ -83,15 +89,9 @@ def with_parts(subsets: Iterable[int]) -> set[int]:
     return found
 
 
-def _ands(xp: Any, asked: Sequence[tuple[Array, Sequence[Array]]]) -> Work[list[list[Array]]]:
-    """choice AND each plane of a list, for several such pairs in one step."""
-    requests, owners = [], []
-    for which, (choice, payload) in enumerate(asked):
-        for start in range(0, len(payload), MOST_PAYLOAD):
-            requests.append(And(choice, xp.stack(payload[start : start + MOST_PAYLOAD])))
-            owners.append(which)
-    answers = yield requests
-    found: list[list[Array]] = [[] for _ in asked]
-    for which, planes in zip(owners, answers, strict=True):
-        found[which] += list(planes)
-    return found
+def _ands(xp: Any, choice: Array, payload: Array) -> Work[Array]:
+    """choice [W] AND each plane of payload [m, W]: [m, W]."""
+    answers = yield [
+        And(choice, payload[start : start + MOST_PAYLOAD]) for start in range(0, len(payload), MOST_PAYLOAD)
+    ]
+    return answers[0] if len(answers) == 1 else xp.concatenate(answers)

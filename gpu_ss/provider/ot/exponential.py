@@ -27,8 +27,7 @@ FACTOR = 16  # fractional bits of a party's own factor
 def exp_lookup(kitchen: Kitchen, spec: ExpLookup) -> Made:
     backend, xp, n = kitchen.backend, kitchen.backend.xp, spec.view.n
     planes = yield kitchen.bits(spec.view)
-    entries = yield from circuits.unit_vector(xp, kitchen.lead, planes[spec.frac : spec.frac + INDEX_BITS])
-    unit = xp.stack(entries)
+    unit = yield from circuits.unit_vector(xp, kitchen.lead, planes[spec.frac : spec.frac + INDEX_BITS])
     positive = yield from _sign(kitchen, unit)
     room = Ring(min(spec.bits, spec.scale + spec.look_bits + 5))
     size = yield from _size(kitchen, spec, room, planes[spec.frac], positive)

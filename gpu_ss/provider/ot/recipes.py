@@ -88,7 +88,7 @@ class Kitchen:
         return self._shared.job((_upper, mask, source, shift), lambda: _upper(self, mask, source, shift))
 
     def bits(self, view: MaskView) -> Job:
-        """The planes [bits][W] of a viewed mask."""
+        """The planes [bits, W] of a viewed mask."""
         return self._shared.job((_bits, view), lambda: _bits(self, view))
 
     def carry(self, view: MaskView) -> Job:
@@ -109,7 +109,7 @@ def _upper(kitchen: Kitchen, mask: int, source: int, shift: int) -> Work[Array]:
     share = Ring(source).reduce(kitchen.batch.share(mask)).reshape(-1)
     ring = Ring(source - shift)
     low = kitchen.backend.to_planes(Ring(shift).reduce(share), shift)
-    planes = yield from circuits.add(kitchen.lead, low)
+    planes = yield from circuits.add(low)
     carry = yield from circuits.next_carry(kitchen.lead, low[-1], planes[-1] ^ low[-1])
     (carried,) = yield [Value(carry, int(share.size), ring)]
     return ring.reduce((share >> np.uint64(shift)) + carried)
@@ -130,9 +130,9 @@ def _number(kitchen: Kitchen, view: MaskView) -> Work[Array]:
     return Ring(view.bits).reduce(backend.xp.ascontiguousarray(a).reshape(-1))
 
 
-def _bits(kitchen: Kitchen, view: MaskView) -> Work[list[Array]]:
+def _bits(kitchen: Kitchen, view: MaskView) -> Work[Array]:
     share = yield kitchen.number(view)
-    return (yield from circuits.add(kitchen.lead, kitchen.backend.to_planes(share, view.bits)))
+    return (yield from circuits.add(kitchen.backend.to_planes(share, view.bits)))
 
 
 def _carry(kitchen: Kitchen, view: MaskView) -> Work[Array]:
@@ -202,7 +202,7 @@ def digit_monomials(kitchen: Kitchen, spec: DigitMonomials) -> Made:
     planes = yield kitchen.bits(spec.view)
     xp = kitchen.backend.xp
     products = yield from circuits.digit_products(xp, planes[:-1], spec.widths)
-    return [xp.stack([*products, planes[-1]])]
+    return [xp.concatenate([products, planes[-1:]])]
 
 
 def node_monomials(kitchen: Kitchen, spec: NodeMonomials) -> Made:
@@ -214,9 +214,7 @@ def and_monomials(kitchen: Kitchen, spec: AndMonomials) -> Made:
 
 
 def _plane_products(kitchen: Kitchen, mask: int, subsets: Sequence[int]) -> Made:
-    xp = kitchen.backend.xp
-    products = yield from circuits.subset_products(xp, list(kitchen.planes_of(mask)), subsets)
-    return [xp.stack(products)]
+    return [(yield from circuits.subset_products(kitchen.backend.xp, kitchen.planes_of(mask), subsets))]
 
 
 def bit_values(kitchen: Kitchen, spec: BitValues) -> Made:
@@ -310,7 +308,7 @@ def unit_vectors(kitchen: Kitchen, spec: UnitVectors) -> Made:
     for k, value in enumerate(values):
         number = number + (value << np.uint64(k))
     entries = yield from circuits.unit_vector(kitchen.backend.xp, kitchen.lead, planes)
-    return [Ring(spec.bits).reduce(number), kitchen.backend.xp.stack(entries)]
+    return [Ring(spec.bits).reduce(number), entries]
 
 
 # Transfers and triples: random, so nothing is sent

@@ -26,6 +26,17 @@ class And:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class Sum:
+    """The bits of x_0 + x_1, modulo 2^b, for the parties' own numbers, from the planes [b, W] of each: [b, W]."""
+
+    planes: Array
+
+    @property
+    def kind(self) -> Hashable:
+        return Sum
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Overlap:
     """XOR_j x_j AND y_j of rank 0's planes x [m, W] and rank 1's y: [W]."""
 
@@ -120,6 +131,7 @@ class Answers:
         self._pair = pair
         self._by_type: dict[type, Callable[[Sequence[Any]], list[Any]]] = {
             And: self._and,
+            Sum: self._sum,
             Overlap: self._overlap,
             Mux: self._mux,
             Value: self._value,
@@ -138,6 +150,22 @@ class Answers:
             self._joined([r.payload for r in requests]),
         )
         return _cut(self._pair.and_vector(choice, payload), [r.choice.size for r in requests])
+
+    def _sum(self, requests: Sequence[Sum]) -> list[Array]:
+        """Side by side, the longest first: so those that have a bit are the beginning."""
+        order = sorted(range(len(requests)), key=lambda r: -len(requests[r].planes))
+        planes = [requests[r].planes for r in order]
+        spans = list(pairwise(accumulate((own.shape[1] for own in planes), initial=0)))
+        together = self._pair.backend.zeros((len(planes[0]), spans[-1][1]))
+        for own, (start, end) in zip(planes, spans, strict=True):
+            together[: len(own), start:end] = own
+        ends = [
+            max(end for own, (_, end) in zip(planes, spans, strict=True) if len(own) > k)
+            for k in range(len(together))
+        ]
+        total = self._pair.add(together, ends)
+        found = {r: total[: len(planes[at]), slice(*spans[at])] for at, r in enumerate(order)}
+        return [found[r] for r in range(len(requests))]
 
     def _overlap(self, requests: Sequence[Overlap]) -> list[Array]:
         found = self._pair.overlap(self._joined([r.planes for r in requests]))
