@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import reduce
+from operator import and_
 
 import numpy as np
 
+from gpu_ss.backend.base import Backend
 from gpu_ss.cost import Cost, telling
 from gpu_ss.party import Item, Party, Round, Steps
 from gpu_ss.provider.specs.transfers import DigitTransfers, pick
@@ -72,7 +75,7 @@ def answers(party: Party, n: int, digits: Sequence[Digit]) -> Steps[list[Array]]
     shares, tables, start = [], [], 0
     if party.rank == 0:
         for digit, (_, pads, chosen) in zip(digits, made, strict=True):
-            rows = messages(xp, shift[start : start + digit.width], digit.questions)
+            rows = messages(party.backend, shift[start : start + digit.width], digit.questions)
             rows = rows ^ pads.reshape(rows.shape) ^ chosen
             shares.append(rows[0])
             tables.append((rows ^ rows[:1])[1:].reshape(-1, words))
@@ -90,18 +93,22 @@ def answers(party: Party, n: int, digits: Sequence[Digit]) -> Steps[list[Array]]
     return shares
 
 
-def messages(xp: object, shift: Array, questions: Sequence[tuple[Ask, Array]]) -> Array:
-    """Rank 0's answers [2^width, questions, W]: row j is for a digit b = j XOR shift."""
-    rows = []
-    for j in range(1 << len(shift)):
-        bits = [plane ^ FULL if j >> k & 1 else plane for k, plane in enumerate(shift)]
-        rows.append(xp.stack([_answer(ask, number, bits) for ask, number in questions]))  # type: ignore[attr-defined]
-    return xp.stack(rows)  # type: ignore[attr-defined]
+def messages(backend: Backend, shift: Array, questions: Sequence[tuple[Ask, Array]]) -> Array:
+    """Rank 0's answers [2^width, questions, W]: row j is for a digit b = j XOR shift [width, W]."""
+    width, rows = len(shift), range(1 << len(shift))
+    ones = backend.table(tuple(int(FULL) * (j >> k & 1) for k in range(width) for j in rows))
+    bits = shift[:, None] ^ ones.reshape(width, -1, 1)
+    return backend.xp.stack([_answer(ask, number, bits) for ask, number in questions], axis=1)
 
 
-def _answer(ask: Ask, number: Array, bits: Sequence[Array]) -> Array:
-    found = bits[0] & np.uint64(0) if ask is Ask.LESS else bits[0] | FULL
-    for mine, bit in zip(number, bits, strict=True):  # from the lowest bit up
-        same = mine ^ bit ^ FULL
-        found = (bit & (mine ^ FULL)) | (same & found) if ask is Ask.LESS else same & found
+def _answer(ask: Ask, number: Array, bits: Array) -> Array:
+    """Whether numbers [width, W] are less than bits [width, rows, W], or equal: [rows, W]."""
+    above = (number ^ FULL)[:, None]
+    same = bits ^ above
+    if ask is Ask.EQUAL:
+        return reduce(and_, same)
+    greater = bits & above
+    found = greater[0]
+    for more, equal in zip(greater[1:], same[1:], strict=True):  # from the lowest bit up
+        found = more | equal & found
     return found

@@ -117,8 +117,8 @@ class _Digits:
 
     def __init__(self, party: Party, n: int, own: Array, answers: int, lowest: Sequence[int]) -> None:
         """Own digits [D, WIDTH, W]; of the lowest of them only the answers `lowest` are told."""
-        self._xp, self._own, self._lowest = party.backend.xp, own, list(lowest)
-        self._zeros = party.backend.zeros
+        self._backend, self._own, self._lowest = party.backend, own, list(lowest)
+        self._xp = party.backend.xp
         count, _, words = own.shape
         made: Sequence[Array] = party.provider.take(DigitTransfers(n, count, WIDTH, answers)).arrays
         self._shape = (int(count), MESSAGES, answers, int(words))
@@ -148,7 +148,7 @@ class _Digits:
             self._xp.ascontiguousarray(x.reshape(count, WIDTH, words).transpose(1, 0, 2)).reshape(WIDTH, -1)
             for x in (self._own, shift)
         )
-        rows = messages(self._xp, told, ((Ask.LESS, mine), (Ask.EQUAL, mine)))
+        rows = messages(self._backend, told, ((Ask.LESS, mine), (Ask.EQUAL, mine)))
         less, equal = rows.reshape(MESSAGES, 2, count, words).transpose(1, 2, 0, 3)
         return less, equal
 
@@ -167,7 +167,7 @@ class _Digits:
     def hear(self, told: Array) -> None:
         """Rank 1 opens the rows it chose; of row 0 nothing is sent."""
         count, _, answers, words = self._shape
-        rows = self._zeros(self._shape)
+        rows = self._backend.zeros(self._shape)
         upper = (MESSAGES - 1) * answers * (count - 1)
         rows[1:, 1:] = told[:upper].reshape(count - 1, MESSAGES - 1, answers, words)
         rows[0, 1:, self._lowest] = told[upper:].reshape(MESSAGES - 1, -1, words).transpose(1, 0, 2)
