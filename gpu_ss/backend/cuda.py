@@ -13,7 +13,7 @@ import numpy as np
 from gpu_ss.backend import product, source
 from gpu_ss.backend.errors import BackendError, OutOfMemory
 from gpu_ss.backend.kernel import KernelBackend
-from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS
+from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS, MOST_SHARED_DEGREE
 from gpu_ss.backend.tensor import Products
 from gpu_ss.ring import Array
 
@@ -59,6 +59,7 @@ class CudaBackend(KernelBackend):
     """CuPy arrays and kernels on one CUDA device, on the calling thread's current stream."""
 
     name: ClassVar[str] = "cuda"
+    _most_whole_degree = MOST_SHARED_DEGREE
 
     def __init__(self, device: int = 0) -> None:
         devices = device_count()

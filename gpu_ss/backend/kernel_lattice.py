@@ -26,6 +26,8 @@ class LatticeKernels(Launcher):
 
     #: Whether one launch does all stages of a transform (CPU), or a few (GPU).
     _transforms_at_once = False
+    #: Up to which degree `blocks_ntt.cu` transforms a polynomial by a block of threads: on GPUs.
+    _most_whole_degree = 0
 
     def ntt(self, x: Array, primes: Primes) -> Array:
         return self._transform("ntt_forward", x, primes, self._check_residues(primes, x=x)[2])
@@ -182,6 +184,12 @@ class LatticeKernels(Launcher):
         elements = count * polys * size
         if not elements:
             return self._residues((count, polys, size))
+        if size <= self._most_whole_degree:
+            out, whole = self._residues((count, polys, size)), kernel.replace("ntt", "whole")
+            self._launch(
+                whole, count * polys, x, out, table, self._moduli(primes), polys, log_size, log_source
+            )
+            return out
         for first, stages, items in self._passes(kernel, elements, log_size, log_size - log_source):
             out = self._residues((count, polys, size))
             sizes = (polys, log_size, log_source, first, stages)

@@ -94,6 +94,10 @@ KERNELS = {
     "all_of": Kernel("circuits.cu", "pppiui", block=64),
 }
 
+#: The longest polynomials that a block of threads transforms in shared memory, where every 8th place is left free.
+MOST_SHARED_DEGREE = 1 << 13
+_POLYNOMIAL_BYTES = 4 * 9 * MOST_SHARED_DEGREE // 8
+
 _STAGES = 3  # tensor.cu
 
 
@@ -110,6 +114,8 @@ CPU_KERNELS = {"hash_planes": Kernel("hash.cu", "ppuuuuiii")}
 
 #: Kernels that a CPU has no use for.
 CUDA_KERNELS = {
+    "whole_forward": Kernel("blocks_ntt.cu", "hhhhiiii", 512, (1, MOST_SHARED_DEGREE), _POLYNOMIAL_BYTES),
+    "whole_inverse": Kernel("blocks_ntt.cu", "hhhhiiii", 512, (1, MOST_SHARED_DEGREE), _POLYNOMIAL_BYTES),
     "split_left": Kernel("tensor.cu", "phiiii"),
     "split_right": Kernel("tensor.cu", "phiiii"),
     **{f"tensor_{limbs}": _tensor("hhpiiiiiii", limbs, _TILES[limbs], 256) for limbs in LIMBS},

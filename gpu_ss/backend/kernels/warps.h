@@ -66,10 +66,14 @@ template <int PENDING> FN void wait_for_batches() {
   __syncthreads();
 }
 
+// All threads of the block have come here.
+FN void meet() { __syncthreads(); }
+
 FN void load_four(u32* to, const u32* from) {
   uint4 x = *(const uint4*)from;
   to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w;
 }
+FN void store_four(u32* to, const u32* from) { *(uint4*)to = make_uint4(from[0], from[1], from[2], from[3]); }
 FN void load_two(u32* to, const u32* from) {
   uint2 x = *(const uint2*)from;
   to[0] = x.x, to[1] = x.y;
@@ -124,9 +128,11 @@ template <int PENDING> FN void wait_for_batches() {
   copies_waiting = kept;
 }
 
+FN void meet() {}
 FN void load_four(u32* to, const u32* from) {
   for (int i = 0; i < 4; i++) to[i] = from[i];
 }
+FN void store_four(u32* to, const u32* from) { load_four(to, from); }
 FN void load_two(u32* to, const u32* from) { to[0] = from[0], to[1] = from[1]; }
 FN u32 picked_bytes(u32 a, u32 b, u32 order) {
   const u64 both = a | (u64)b << 32;

@@ -33,6 +33,7 @@ SETS = {
 } | {
     4096: largest_primes(21, 2, 4096) + largest_primes(22, 2, 4096),
     8192: largest_primes(25, 2, 8192) + largest_primes(29, 1, 8192),
+    16384: largest_primes(30, 1, 16384),
 }
 SMALL = {degree: primes for degree, primes in SETS.items() if degree in (64, 256, 8192)}
 
