@@ -75,11 +75,15 @@ FN u32 times(u32 x, u32 y, Modulus m) {
 
 #if SIMT
 
-// Items are coefficients; row r is polynomial r, of `size` of them.
-#define FOREACH_ROW(r, n, size)                                                                             \
-  FOREACH(item_, n)                                                                                         \
-  for (i64 r = item_ / (size), row_once_ = 1; row_once_; row_once_ = 0)
-#define FOREACH_PLACE(i, size) for (i64 i = item_ % (size), place_once_ = 1; place_once_; place_once_ = 0)
+// Items are coefficients; row r is polynomial r, of `size` of them, a multiple of PLACES. A thread takes so many of one
+// row, as far apart as can be: neighbouring threads take neighbours, and what says which row it is is worked out once.
+#define PLACES 4
+#define FOREACH_ROW(r, n, size)      \
+  FOREACH(item_, (n) / PLACES)       \
+  for (i64 r = item_ / ((size) / PLACES), row_once_ = 1; row_once_; row_once_ = 0)
+#define FOREACH_PLACE(i, size)                      \
+  UNROLL for (int turn_ = 0; turn_ < PLACES; turn_++) \
+  for (i64 i = item_ % ((size) / PLACES) + turn_ * ((size) / PLACES), place_once_ = 1; place_once_; place_once_ = 0)
 
 #else
 
