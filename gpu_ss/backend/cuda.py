@@ -24,6 +24,8 @@ _BLOCKS_PER_MULTIPROCESSOR = 32  # items beyond a full device go to the same thr
 # CuPy passes scalars by their NumPy type, whatever the kernel takes.
 _SCALARS = {"u": np.uint64, "i": np.int64}
 _SMALL_BYTES = 1 << 16  # of a host array
+#: What leaves alone by way of page-locked memory: of less, asking for that takes longer; more would hold it for long.
+_PAGE_LOCKED_BYTES = range(1 << 16, 1 << 26)
 _PART_WORDS = 1 << 17  # of what is copied to the host: 1 MiB, as messages are cut
 _SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
 _SIGNS_OF_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -112,7 +114,12 @@ class CudaBackend(KernelBackend):
         return arrays
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        host: np.ndarray[Any, Any] = self.xp.asnumpy(array)
+        host: np.ndarray[Any, Any]
+        if array.dtype == np.uint64 and array.flags.c_contiguous and array.nbytes in _PAGE_LOCKED_BYTES:
+            host = self._page_locked(array)
+            array.get(out=host)
+        else:
+            host = self.xp.asnumpy(array)
         return host
 
     def to_hosts(self, arrays: Sequence[Array]) -> tuple[list[np.ndarray[Any, Any]], Callable[[int], None]]:
