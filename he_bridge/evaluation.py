@@ -9,7 +9,8 @@ message of an earlier one is refused. The client may offer several products befo
 
 Memory of the evaluator: the shorter side is kept whole, that is all fresh ciphertexts of a product (N residues of
 4 bytes for two parts and each prime, 328 KB under LIN64P) while results are made a group at a time, or all sums
-while ciphertexts are added up a block at a time; besides, a group's results twice and `_TILES` weight polynomials.
+while ciphertexts are added up a block at a time; besides, a group's results twice and `_TILES` weight polynomials,
+each times `blocks_at_once` of the backend.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from net import Channel
 BLOCK = 16
 #: Results that are merged at once, or one reply's if these are more; and replies of one message: 2.5 MB.
 _RESULTS, _REPLIES = 16, 16
-#: Weight polynomials transformed at once: 2.0 MB for each 12 under LIN64P, a few caches' worth.
+#: Weight polynomials transformed at once: 2.0 MB for each 12 under LIN64P, a few caches' worth; so many times
+#: `blocks_at_once`.
 _TILES = 32
 
 #: (product, groups, tiles) -> words of the weights there (`Layout.weights`).
@@ -85,6 +87,12 @@ class _End(ABC):
     def _pass_key(self, shift: int) -> None:
         """Sends or receives the switching key for a distance."""
 
+    def _reply_groups(self, layout: Layout) -> Iterator[list[tuple[int, int]]]:
+        """The replies of each message, for as many messages as are worked on at once."""
+        messages = list(reply_spans(layout))
+        for start, stop in spans(len(messages), self.ring.backend.blocks_at_once):
+            yield messages[start:stop]
+
     def _header(self, task: Task, turn: int, kind: Kind, first: int, count: int) -> Header:
         shape = task.layout.shape
         sizes = (shape.rows, shape.inputs, shape.outputs)
@@ -119,11 +127,17 @@ class Owner(_End):
         """Decrypts the replies to product `turn`: results plus masks [batch, rows, n]."""
         layout, ring = task.layout, self.ring.of(task.bits)
         words = ring.backend.empty((layout.replies, layout.wanted))
-        for first, end in reply_spans(layout):
-            header = self._header(task, turn, Kind.REPLIES, first, end - first)
-            replies = wire.recv_replies(self._channel, ring, header, layout.wanted, round=lead and first == 0)
-            words[first:end] = rlwe.decrypt(ring, self._secret, replies, layout.places)
-            step()
+        for messages in self._reply_groups(layout):
+            received = []
+            for first, end in messages:
+                header, leads = (
+                    self._header(task, turn, Kind.REPLIES, first, end - first),
+                    lead and first == 0,
+                )
+                received.append(wire.recv_replies(self._channel, ring, header, layout.wanted, round=leads))
+                step()
+            replies = rlwe.joined(ring, received)
+            words[messages[0][0] : messages[-1][1]] = rlwe.decrypt(ring, self._secret, replies, layout.places)
         return layout.extract(words)
 
     def _pass_key(self, shift: int) -> None:
@@ -149,10 +163,16 @@ class Evaluator(_End):
         sums = self._kept_inputs if kept else self._kept_results
         results = sums(task, operand, lead)
         masks = self.ring.backend.empty((layout.replies, layout.wanted))
-        for first, end in reply_spans(layout):
-            leads = lead and first == 0
-            masks[first:end] = self._reply(task, first, results(first, end), end - first, leads)
-            step()
+        for messages in self._reply_groups(layout):
+            start, stop = messages[0][0], messages[-1][1]
+            replies, masks[start:stop] = self._replies(task, results(start, stop), stop - start)
+            for first, end in messages:
+                header = self._header(task, self._counter, Kind.REPLIES, first, end - first)
+                part = replies.part(slice(first - start, end - start))
+                wire.send_replies(
+                    self._channel, self.level.of(task.bits), header, part, round=lead and first == 0
+                )
+                step()
         return layout.extract(masks)
 
     def _pass_key(self, shift: int) -> None:
@@ -224,7 +244,8 @@ class Evaluator(_End):
         ring, backend = self.ring, self.ring.backend
         count, contiguous = groups.stop - groups.start, backend.xp.ascontiguousarray
         out = backend.xp.empty((len(ring.primes), 2, count, ring.degree), np.uint32)
-        for first, end in spans(count, max(1, _TILES // (tiles.stop - tiles.start))):
+        at_once = _TILES * backend.blocks_at_once
+        for first, end in spans(count, max(1, at_once // (tiles.stop - tiles.start))):
             words = operand(product, slice(groups.start + first, groups.start + end), tiles)
             w = backend.ntt_of_words(contiguous(words), ring.degree, ring.primes)
             more = None
@@ -234,8 +255,8 @@ class Evaluator(_End):
             out[:, :, first:end] = sums.reshape(len(ring.primes), 2, -1, ring.degree)
         return out
 
-    def _reply(self, task: Task, first: int, results: Array, count: int, leads: bool) -> Array:
-        """Merges results, values [primes, 2, count * members, N], and sends replies; masks [count, wanted]."""
+    def _replies(self, task: Task, results: Array, count: int) -> tuple[rlwe.Reply, Array]:
+        """Merges results, values [primes, 2, count * members, N], to replies; and their masks [count, wanted]."""
         ring, level, backend, layout = self.ring, self.level.of(task.bits), self.ring.backend, task.layout
         contiguous = backend.xp.ascontiguousarray
         cut = results.reshape(len(ring.primes), 2, count, layout.members, ring.degree)
@@ -248,9 +269,7 @@ class Evaluator(_End):
         mask = Ring(level.ring_bits).reduce(self.prg.words((count, ring.degree)))
         parts = contiguous(c[:, :count]), contiguous(c[:, count:])
         replies = rlwe.reply(level, self._public, *parts, mask, self.prg, layout.places)
-        header = self._header(task, self._counter, Kind.REPLIES, first, count)
-        wire.send_replies(self._channel, level, header, replies, round=leads)
-        return mask[:, layout.places]
+        return replies, mask[:, layout.places]
 
     def _tiles_of(self, x: Array, layout: Layout, tiles: slice) -> Array:
         """Some tiles of x [primes, 2 tiles, N], both parts."""

@@ -34,7 +34,7 @@ from he_bridge.params import ERROR_VARIANCE, ParameterSet
 from he_bridge.ring import PolyRing
 from he_bridge.rlwe import SecretKey
 
-#: Pairs whose digits are transformed at once: 8 to 11 MB.
+#: Pairs whose digits are transformed at once: 8 to 11 MB; so many times `blocks_at_once`.
 _PAIRS = 4
 
 
@@ -111,11 +111,11 @@ def merge(ring: PolyRing, keys: dict[int, Array], x: Array, groups: int, spread:
 def _switched(ring: PolyRing, key: Array, turned: Array, kept: Array) -> Array:
     """`kept` plus (0, turned), the latter under sigma(s), all under s: coefficients [level, 2 H, N]."""
     backend, primes = ring.backend, ring.params.switching
-    half = turned.shape[1]
+    half, step = turned.shape[1], _PAIRS * backend.blocks_at_once
     out = backend.xp.empty((len(primes), 2, half, ring.degree), np.uint32)
-    for start in range(0, half, _PAIRS):
-        some = backend.xp.ascontiguousarray(turned[:, start : start + _PAIRS])
+    for start in range(0, half, step):
+        some = backend.xp.ascontiguousarray(turned[:, start : start + step])
         digits = backend.ntt(backend.digits(some, primes), primes)
         products = backend.intt(backend.inner_products(key, digits, None, primes), primes)
-        out[:, :, start : start + _PAIRS] = products.reshape(len(primes), 2, -1, ring.degree)
+        out[:, :, start : start + step] = products.reshape(len(primes), 2, -1, ring.degree)
     return backend.drop_prime(out.reshape(len(primes), 2 * half, ring.degree), primes, kept)

@@ -24,7 +24,7 @@ _BLOCKS_PER_MULTIPROCESSOR = 32  # items beyond a full device go to the same thr
 # CuPy passes scalars by their NumPy type, whatever the kernel takes.
 _SCALARS = {"u": np.uint64, "i": np.int64}
 _SMALL_BYTES = 1 << 16  # of a host array
-#: What leaves alone by way of page-locked memory: of less, asking for that takes longer; more would hold it for long.
+#: What leaves alone by way of page-locked memory: less leaves sooner without, more would hold it for long.
 _PAGE_LOCKED_BYTES = range(1 << 16, 1 << 26)
 _PART_WORDS = 1 << 17  # of what is copied to the host: 1 MiB, as messages are cut
 _SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
@@ -62,6 +62,7 @@ class CudaBackend(KernelBackend):
 
     name: ClassVar[str] = "cuda"
     _most_whole_degree = MOST_SHARED_DEGREE
+    blocks_at_once = 16  # some 500 transforms for each prime: enough for all multiprocessors; 1 GB at most
 
     def __init__(self, device: int = 0) -> None:
         devices = device_count()

@@ -11,7 +11,7 @@ modulo 2N and below 2^30; q is their product. N is a power of two from 64 on. Wo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from gpu_ss.backend.primes import LEAST_DEGREE, Primes, check
 from gpu_ss.ring import WORD, Array
@@ -26,6 +26,8 @@ class Lattice(ABC):
     """Operations on residues; defined by `reference_lattice`."""
 
     xp: Any
+    #: How many of the blocks of polynomials that fit a CPU's cache are worked on at once: one does not fill a GPU.
+    blocks_at_once: ClassVar[int] = 1
 
     @abstractmethod
     def ntt(self, x: Array, primes: Primes) -> Array:
