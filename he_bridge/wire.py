@@ -212,7 +212,8 @@ def recv_replies(
 
     def part(size: int, digits: int) -> Array:
         words = [_unpacked(ring.backend, next(frames), w, header.count * size) for w in _widths(digits)]
-        return ring.backend.xp.stack(words).reshape(-1, header.count, size)
+        whole = words[0] if len(words) == 1 else ring.backend.xp.stack(words)
+        return whole.reshape(-1, header.count, size)
 
     b = part(places, ring.ring_bits + B_DIGITS)
     return received_reply(b, part(ring.degree, ring.ring_bits + A_DIGITS))
