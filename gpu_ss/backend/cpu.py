@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gpu_ss.backend import checks, native
+from gpu_ss.backend import native
 from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.kernel import KernelBackend
-from gpu_ss.ring import Array, word_count
 
 
 class CpuBackend(KernelBackend, HostMemory):
@@ -46,14 +45,6 @@ class CpuBackend(KernelBackend, HostMemory):
 
     def give_back(self) -> None:
         native.give_back()
-
-    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
-        self._check_hash(x, offset, first, domain, 1)
-        width = word_count(len(x), 1)
-        out = self.empty((checks.width(bits), width))
-        if width:
-            self._launch("hash_planes", len(x), x, out, *offset, first, domain, bits, width)
-        return out
 
     def _launch(self, kernel: str, n: int, *args: Any) -> None:
         self._functions[kernel](*args, n)

@@ -63,6 +63,8 @@ class CudaBackend(KernelBackend):
     name: ClassVar[str] = "cuda"
     _most_whole_degree = MOST_SHARED_DEGREE
     blocks_at_once = 16  # some 500 transforms for each prime: enough for all multiprocessors; 1 GB at most
+    # A slab is 8192 threads of the encoder and 16 blocks of the tree kernels, some 5 MB while it is made.
+    slabs_at_once = 16
 
     def __init__(self, device: int = 0) -> None:
         devices = device_count()
@@ -221,7 +223,7 @@ class CudaBackend(KernelBackend):
         entry = _ALL_KERNELS[kernel]
         coded = zip(entry.codes, (*args, n), strict=True)
         typed = [arg if code in "ph" else _SCALARS[code](arg) for code, arg in coded]
-        blocks = n if entry.tile else -(-n // entry.block)
+        blocks = -(-n * entry.threads // entry.block)
         blocks = min(blocks, self.multiprocessors * _BLOCKS_PER_MULTIPROCESSOR)
         with self.current():
             self._function(kernel)((blocks,), (entry.block,), tuple(typed), shared_mem=entry.shared)

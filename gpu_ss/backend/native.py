@@ -15,7 +15,7 @@ from typing import Any
 
 from gpu_ss.backend import source
 from gpu_ss.backend.errors import BackendError, KernelsMissingError
-from gpu_ss.backend.signatures import CPU_KERNELS, KERNELS
+from gpu_ss.backend.signatures import KERNELS
 
 FOLDER = Path(__file__).parent / "_native"
 REINSTALL = "install a C++ compiler (such as apt install g++), then install fastlmpi again"
@@ -107,8 +107,7 @@ def load(level: str, threads: int) -> dict[str, KernelFn]:
         with _sleeping_threads():
             lib = ctypes.CDLL(str(path))
         _check_stamp(lib, path)
-        kernels = KERNELS | CPU_KERNELS
-        functions = {name: _function(lib, name, kernel.codes) for name, kernel in kernels.items()}
+        functions = {name: _function(lib, name, kernel.codes) for name, kernel in KERNELS.items()}
         set_threads = _function(lib, "set_threads", "i")
     except (OSError, AttributeError, ValueError) as error:
         raise BackendError(f"{path} cannot be loaded ({error}): {REINSTALL}") from error

@@ -8,7 +8,8 @@ are an array [n, 2]. Nothing here branches or addresses memory by the value of a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from gpu_ss.ring import Array
 
@@ -22,25 +23,39 @@ LEAF_TREES = 32  # trees whose leaves are encoded together
 LEAF_WAYS = 4  # leaves of a node
 LEAST_TREES = 16
 LEAST_NODES = 4  # for leaves: two groups, one of each half
-MOST_HASH_WORDS = 8
+HASH_WORDS = 8  # of a block
+MOST_OFFSETS = 2
 MOST_NODES = 1 << 16
+MOST_GROWN = 1 << 10  # nodes of trees that are grown: they fit the memory that threads of a GPU share
 
 
 class Oblivious(ABC):
     """Operations on blocks; defined by `reference_oblivious`."""
 
     xp: Any
+    #: How many slabs of trees silent OT makes in one go here: few fill a cache, many fill a GPU.
+    slabs_at_once: ClassVar[int] = 1
 
     @abstractmethod
-    def tree_level(self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool) -> Array:
-        """One more level of as many binary trees as `nodes` [Q, trees, 2] has.
+    def grow_trees(self, nodes: Array, depth: int, first_tree: int, half: bool) -> tuple[Array, Array]:
+        """`depth` more levels of binary trees, of G times T from `nodes` [G, Q, T, 2].
 
-        Node q of tree j is first completed: `fixes` [C, trees, 2] belong to the C = 1 or 2 children of one node of
-        the level before, so C P = Q, and node q = c P + p takes fixes[c, j] where p = targets[j] mod P. Its
-        children are the first blocks of ChaCha8 under the node (as 128-bit key), at block (first_tree + j) 2^16 + q
-        with nonce Q, or, with `half`, the first of them and the node XOR that; child c becomes node c Q + q.
-        Children of node targets[j] are zero instead: the node is unknown to who computes, and all ones as target
-        means that all is known. Result [2 Q, trees, 2]. Q is a power of two and `trees` one from 16 on.
+        The children of node q of tree j of slab g are the first blocks of ChaCha8 under the node (as 128-bit key),
+        at block (first_tree + g T + j) 2^16 + q with nonce Q, or, with `half`, the first of them and the node XOR
+        that; child c becomes node c Q + q of 2 Q. Results: the nodes [G, 2^depth Q, T, 2] of the last level, and of
+        every level the XOR of all first and of all second children, [G, depth, 2, T, 2]. Q is a power of two, and
+        so is T, from 16 on; depth is 1 or more, and 2^depth Q up to 1024.
+        """
+
+    @abstractmethod
+    def regrow_trees(
+        self, choices: Array, sums: Array, depth: int, first_tree: int, half: bool
+    ) -> tuple[Array, Array]:
+        """The same trees for whom one path of each is unknown: nodes [G, 2^depth, T, 2] and `targets` [G, T].
+
+        `choices` [G, L, T] are words 0 or 1, L >= depth; the path starts at the only node of level 0, and on each
+        level takes child 1 - choice. `sums` [G, L, T, 2] are the XORs of all children number `choice`, from which
+        that of the path's node comes. The node that remains unknown, targets[g, j], is zero.
         """
 
     @abstractmethod
@@ -49,42 +64,70 @@ class Oblivious(ABC):
 
     @abstractmethod
     def lpn_encode(
-        self,
-        table: Array,
-        nodes: Array,
-        fixes: Array,
-        targets: Array,
-        first_tree: int,
-        key: bytes,
-        first_row: int,
+        self, table: Array, nodes: Array, targets: Array, first_tree: int, key: bytes, first_row: int
     ) -> tuple[Array, Array]:
-        """The leaves of 32 trees, plus a sparse code of the table [2^s, 2], 1 <= s <= 21: (rows, sums).
+        """The leaves of G slabs of 32 trees, plus a sparse code of the table [2^s, 2], 1 <= s <= 21: (rows, sums).
 
-        The leaves are four children of each of the `nodes` [Q, 32, 2], Q >= 4, which are first completed as in
-        `tree_level`: the first three blocks of ChaCha8 there, and the node XOR these; zero for node targets[j].
-        Their lowest bits are cleared. Row 128 q + 32 c + j of the result [128 Q, 2] is child c of node q of tree j,
-        XOR ten blocks of the table that `key`, which is public, chooses. Row first_row + 256 g + 16 k + l takes
-        number e < 7 of them by the upper s bits of 32-bit word k of ChaCha8 under `key`, nonce 0, at block
-        112 (first_row / 256 + g) + 16 e + l, and number 7 + e / 2 of row 16 (8 (e mod 2) + m) + l is the lower
-        s bits of 2^11 (word 2 m mod 2^11) + (word 2 m + 1 mod 2^11) of that block, for e < 6.
+        The leaves are four children of each of the `nodes` [G, Q, 32, 2], Q a power of two from 4 on: the first
+        three blocks of ChaCha8 as in `grow_trees`, and the node XOR these; zero for node targets[g, j], and all
+        ones as target means that all are known. Their lowest bits are cleared. Row 128 (g Q + q) + 32 c + j of the
+        result [128 G Q, 2] is child c of node q of tree j of slab g, XOR ten blocks of the table that `key`, which
+        is public, chooses. Row first_row + 256 i + 16 k + l takes number e < 7 of them by the upper s bits of
+        32-bit word k of ChaCha8 under `key`, nonce 0, at block 112 (first_row / 256 + i) + 16 e + l, and number
+        7 + e / 2 of row 16 (8 (e mod 2) + m) + l is the lower s bits of
+        2^11 (word 2 m mod 2^11) + (word 2 m + 1 mod 2^11) of that block, for e < 6.
 
-        sums [2, 2, 4, 32, 2]: of each half of the nodes the XOR of the leaves, then of the rows, by child and tree.
+        sums [G, 2, 2, 4, 32, 2]: of each half of the nodes the XOR of the leaves, then of the rows, by child and
+        tree.
         """
 
     @abstractmethod
     def lpn_complete(self, rows: Array, fixes: Array, targets: Array) -> None:
-        """Changes `rows` of lpn_encode: adds fixes[c, j], [4, 32, 2], to child c of node targets[j] of tree j."""
+        """Changes `rows` of lpn_encode: adds fixes[g, c, j], [G, 4, 32, 2], to child c of node targets[g, j]."""
 
     @abstractmethod
-    def hash_blocks(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> Array:
-        """Words 0 up to `words` (1 to 8) of ChaCha8 under 128-bit keys: [n, words] from blocks [n, 2].
+    def leaf_offers(self, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int) -> Array:
+        """What a sender offers of its leaves' sums S_c = sums[g, 0, 0, c] XOR sums[g, 1, 0, c]: [G, 4, 32, 2].
 
-        The key of row i is x[i] XOR offset, its block number first + i, and the nonce `domain`.
+        `sums` are those of `lpn_encode`, `keys` [G, L, 32, 2] blocks of one OT for each level, K and K' the last
+        two. The offers are S_0 XOR S_1 XOR K, S_0 XOR S_2 XOR K', S_0 XOR H(K) and S_2 XOR H(K XOR delta), where H
+        is the first block that `hash_blocks` gives tree 32 g + j as its element number.
         """
 
     @abstractmethod
-    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
-        """The low bits, 1 to 64, of the first word of each hash, as bit planes: [bits, ceil(n / 64)]."""
+    def leaf_fixes(
+        self, sums: Array, keys: Array, told: Array, targets: Array, nodes: int, first: int, domain: int
+    ) -> tuple[Array, Array]:
+        """What a receiver makes of these offers: `fixes` [G, 4, 32, 2] for lpn_complete, and sums [G, 2, 4, 32, 2].
+
+        The offers are the last four of `told` [G, L + 2, 32, 2]. With b and b' the lowest bits of K and K', keys
+        as above: O = told[L + b] XOR H(K) is the sum of all children 2 b, O XOR P of all children 2 b + 1 with
+        P = told[L - 2] XOR K, and with P' = told[L - 1] XOR K' that of all children 2 (1 - b) + b' is
+        O XOR P' XOR (P where b' is 1), and of 2 (1 - b) + 1 - b' the same XOR P. (The last one is XOR
+        delta what the sender's leaves add up to.) A fix is a sum XOR that of the known leaves, `sums` as in
+        `leaf_offers`; its lowest bit is 1 for child 2 (1 - b) + 1 - b', else 0. The second result are the
+        XORs of the rows, sums[g, half, 1], with the fixes added to the half that targets[g, j] of `nodes` is in.
+        """
+
+    @abstractmethod
+    def hash_blocks(
+        self, x: Array, offsets: Sequence[tuple[int, int]], first: int, domain: int, words: int
+    ) -> Array:
+        """Words of ChaCha8 under 128-bit keys: [len(offsets), n, words] from blocks [n, 2], one or two offsets.
+
+        The key of row i is x[i] XOR the offset and its block number first + i. Word w is word w mod 8 with nonce
+        domain + w / 8.
+        """
+
+    @abstractmethod
+    def hash_planes(
+        self, x: Array, offsets: Sequence[tuple[int, int]], first: int, domain: int, bits: int
+    ) -> Array:
+        """The low bits, 1 to 64, of the first word of each hash, as planes [len(offsets), bits, ceil(n / 64)]."""
+
+    @abstractmethod
+    def choice_plane(self, x: Array) -> Array:
+        """The lowest bits of blocks [n, 2] as a bit plane [1, ceil(n / 64)]."""
 
     # Argument checks shared by the implementations
 
@@ -95,43 +138,51 @@ class Oblivious(ABC):
             if not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be contiguous")
 
-    def _check_trees(self, nodes: Array, fixes: Array, targets: Array) -> tuple[int, int, int]:
-        """Nodes, parents and trees of a level."""
-        self._check_blocks(nodes=nodes, fixes=fixes, targets=targets)
-        if nodes.ndim != 3 or fixes.ndim != 3 or nodes.shape[1:] != fixes.shape[1:] or nodes.shape[2] != 2:
-            raise ValueError(f"nodes {nodes.shape} and fixes {fixes.shape} must be [_, trees, 2]")
-        count, trees = int(nodes.shape[0]), int(nodes.shape[1])
+    def _check_nodes(self, nodes: Array, first_tree: int) -> tuple[int, int, int]:
+        """Slabs, nodes and trees."""
+        self._check_blocks(nodes=nodes)
+        if nodes.ndim != 4 or nodes.shape[3] != 2 or not nodes.size:
+            raise ValueError(f"nodes {nodes.shape} must be [slabs, nodes, trees, 2]")
+        slabs, count, trees = (int(side) for side in nodes.shape[:3])
         if not _is_power(count) or count > MOST_NODES or not _is_power(trees) or trees < LEAST_TREES:
             raise ValueError(
                 f"{count} nodes of {trees} trees: both must be powers of two, trees {LEAST_TREES} or more"
             )
-        if len(fixes) not in (1, 2) or count % len(fixes) or targets.shape != (trees,):
-            raise ValueError(
-                f"fixes {fixes.shape} and targets {targets.shape} do not fit nodes {nodes.shape}"
-            )
-        return count, count // len(fixes), trees
-
-    def _check_level(
-        self, nodes: Array, fixes: Array, targets: Array, first_tree: int
-    ) -> tuple[int, int, int]:
-        sizes = self._check_trees(nodes, fixes, targets)
-        if not 0 <= first_tree <= (1 << 48) - sizes[2]:
+        if not 0 <= first_tree <= (1 << 48) - slabs * trees:
             raise ValueError("tree numbers have 48 bits")
+        return slabs, count, trees
+
+    def _check_growth(self, nodes: Array, depth: int, first_tree: int) -> tuple[int, int, int]:
+        """Slabs, nodes and trees."""
+        sizes = self._check_nodes(nodes, first_tree)
+        if depth < 1 or sizes[1] << depth > MOST_GROWN:
+            raise ValueError(f"{depth} levels from {sizes[1]} nodes on are not 1 up to {MOST_GROWN} nodes")
         return sizes
 
+    def _check_regrowth(
+        self, choices: Array, sums: Array, depth: int, first_tree: int
+    ) -> tuple[int, int, int]:
+        """Slabs, levels and trees."""
+        self._check_blocks(choices=choices, sums=sums)
+        if choices.ndim != 3 or sums.shape != (*choices.shape, 2) or not choices.size:
+            raise ValueError(
+                f"choices {choices.shape} and sums {sums.shape} must be [slabs, levels, trees(, 2)]"
+            )
+        slabs, levels, trees = (int(side) for side in choices.shape)
+        if not 1 <= depth <= levels or 1 << depth > MOST_GROWN:
+            raise ValueError(f"{depth} of {levels} levels, of up to {MOST_GROWN} nodes, cannot be made")
+        if not _is_power(trees) or trees < LEAST_TREES:
+            raise ValueError(f"{trees} trees are not a power of two from {LEAST_TREES} on")
+        if not 0 <= first_tree <= (1 << 48) - slabs * trees:
+            raise ValueError("tree numbers have 48 bits")
+        return slabs, levels, trees
+
     def _check_code(
-        self,
-        table: Array,
-        nodes: Array,
-        fixes: Array,
-        targets: Array,
-        first_tree: int,
-        key: bytes,
-        first_row: int,
+        self, table: Array, nodes: Array, targets: Array, first_tree: int, key: bytes, first_row: int
     ) -> tuple[int, int]:
-        """Nodes and parents."""
-        count, parents, trees = self._check_level(nodes, fixes, targets, first_tree)
-        self._check_blocks(table=table)
+        """Slabs and nodes."""
+        slabs, count, trees = self._check_nodes(nodes, first_tree)
+        self._check_blocks(table=table, targets=targets)
         if table.ndim != 2 or table.shape[1] != 2 or not _is_power(len(table)) or len(table) > 1 << MOST_SIZE:
             raise ValueError(f"table must be [2^s, 2], s up to {MOST_SIZE}, not {table.shape}")
         if (
@@ -144,26 +195,64 @@ class Oblivious(ABC):
             raise ValueError(
                 f"there are leaves of {LEAF_TREES} trees, rows in groups of {GROUP_ROWS}, and 32 bytes of key"
             )
+        if targets.shape != (slabs, LEAF_TREES):
+            raise ValueError(f"targets {targets.shape} do not fit nodes {nodes.shape}")
         if not 0 <= first_row <= 1 << 56:
             raise ValueError("row numbers have 56 bits")
-        return count, parents
+        return slabs, count
 
-    def _check_rows_of_leaves(self, rows: Array, fixes: Array, targets: Array) -> None:
+    def _check_rows_of_leaves(self, rows: Array, fixes: Array, targets: Array) -> int:
+        """Nodes of a slab."""
         self._check_blocks(rows=rows, fixes=fixes, targets=targets)
-        shape = (LEAF_WAYS, LEAF_TREES, 2)
-        if rows.ndim != 2 or rows.shape[1] != 2 or len(rows) % (LEAF_WAYS * LEAF_TREES):
+        slabs = len(targets)
+        if targets.shape != (slabs, LEAF_TREES) or fixes.shape != (slabs, LEAF_WAYS, LEAF_TREES, 2):
+            raise ValueError(f"fixes {fixes.shape} and targets {targets.shape} are not of whole slabs")
+        if rows.ndim != 2 or rows.shape[1] != 2 or not slabs or len(rows) % (slabs * LEAF_WAYS * LEAF_TREES):
             raise ValueError(f"{rows.shape} are not the rows of whole nodes")
-        if fixes.shape != shape or targets.shape != (LEAF_TREES,):
-            raise ValueError(
-                f"fixes {fixes.shape} must be {shape}, and targets {targets.shape} as many as trees"
-            )
+        nodes = len(rows) // (slabs * LEAF_WAYS * LEAF_TREES)
+        if not _is_power(nodes):
+            raise ValueError(f"{nodes} nodes are not a power of two")
+        return nodes
 
-    def _check_hash(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> None:
-        self._check_blocks(x=x)
-        if x.ndim != 2 or x.shape[1] != 2 or not 1 <= words <= MOST_HASH_WORDS:
-            raise ValueError(f"{x.shape} is not [n, 2], or {words} is not 1 to {MOST_HASH_WORDS} words")
-        if not 0 <= first <= (1 << 64) - len(x) or not 0 <= domain < 1 << 64:
+    def _check_leaves(self, sums: Array, keys: Array, first: int, domain: int) -> tuple[int, int]:
+        """Slabs and levels."""
+        self._check_blocks(sums=sums, keys=keys)
+        slabs = len(sums)
+        if sums.shape != (slabs, 2, 2, LEAF_WAYS, LEAF_TREES, 2) or not slabs:
+            raise ValueError(f"sums {sums.shape} are not those of leaves")
+        if keys.ndim != 4 or keys.shape != (slabs, keys.shape[1], LEAF_TREES, 2) or keys.shape[1] < 2:
+            raise ValueError(f"keys {keys.shape} are not blocks of two or more levels of {slabs} slabs")
+        self._check_numbers(first, slabs * LEAF_TREES, domain)
+        return slabs, int(keys.shape[1])
+
+    def _check_told(
+        self, sums: Array, keys: Array, told: Array, targets: Array, nodes: int, first: int, domain: int
+    ) -> tuple[int, int]:
+        """Slabs and levels."""
+        slabs, levels = self._check_leaves(sums, keys, first, domain)
+        self._check_blocks(told=told, targets=targets)
+        if told.shape != (slabs, levels + 2, LEAF_TREES, 2) or targets.shape != (slabs, LEAF_TREES):
+            raise ValueError(f"told {told.shape} and targets {targets.shape} do not fit keys {keys.shape}")
+        if not _is_power(nodes) or nodes < 2:
+            raise ValueError(f"{nodes} nodes have no halves")
+        return slabs, levels
+
+    def _check_hash(
+        self, x: Array, offsets: Sequence[tuple[int, int]], first: int, domain: int, words: int
+    ) -> None:
+        self._check_choices(x)
+        if words < 1 or not 1 <= len(offsets) <= MOST_OFFSETS:
+            raise ValueError(f"{words} words under {len(offsets)} offsets cannot be hashed")
+        self._check_numbers(first, len(x), domain + (words - 1) // HASH_WORDS)
+
+    def _check_numbers(self, first: int, n: int, domain: int) -> None:
+        if not 0 <= first <= (1 << 64) - n or not 0 <= domain < 1 << 64:
             raise ValueError("block numbers and domains have 64 bits")
+
+    def _check_choices(self, x: Array) -> None:
+        self._check_blocks(x=x)
+        if x.ndim != 2 or x.shape[1] != 2:
+            raise ValueError(f"{x.shape} is not [n, 2]")
 
     def _check_rows(self, x: Array) -> None:
         self._check_blocks(x=x)
@@ -181,4 +270,5 @@ class NoOblivious(Oblivious):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("this backend has no blocks")
 
-    tree_level = xor_rows = lpn_encode = lpn_complete = hash_blocks = hash_planes = _refuse
+    grow_trees = regrow_trees = xor_rows = lpn_encode = lpn_complete = _refuse
+    leaf_offers = leaf_fixes = hash_blocks = hash_planes = choice_plane = _refuse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from gpu_ss.backend.oblivious import (
     CHOICES,
     GROUP_BLOCKS,
     GROUP_ROWS,
+    HASH_WORDS,
     LEAF_TREES,
     LEAF_WAYS,
 )
@@ -29,81 +31,153 @@ _SPARE_BITS = np.uint64(11)
 class ReferenceOblivious(HostMemory):
     """`Oblivious` in NumPy."""
 
-    def tree_level(self, nodes: Array, fixes: Array, targets: Array, first_tree: int, half: bool) -> Array:
-        count, _, trees = self._check_level(nodes, fixes, targets, first_tree)
-        parents, stream = _expanded(nodes, fixes, targets, first_tree)
-        first, second = stream[..., :2], stream[..., 2:4]
-        if half:
-            second = parents ^ first
-        return _known(np.stack([first, second]), targets).reshape(2 * count, trees, 2)
+    def grow_trees(self, nodes: Array, depth: int, first_tree: int, half: bool) -> tuple[Array, Array]:
+        self._check_growth(nodes, depth, first_tree)
+        sums = []
+        for _ in range(depth):
+            nodes = _children(nodes, first_tree, half)
+            sums.append(_child_sums(nodes))
+        return nodes, np.stack(sums, axis=1)
+
+    def regrow_trees(
+        self, choices: Array, sums: Array, depth: int, first_tree: int, half: bool
+    ) -> tuple[Array, Array]:
+        slabs, _, trees = self._check_regrowth(choices, sums, depth, first_tree)
+        nodes, targets = np.zeros((slabs, 1, trees, 2), np.uint64), np.zeros((slabs, trees), np.uint64)
+        for level in range(depth):
+            count, choice = np.uint64(1 << level), choices[:, level]
+            nodes = _children(nodes, first_tree, half, targets)
+            known = np.where(choice[..., None] == 1, *_child_sums(nodes).swapaxes(0, 1)[::-1])
+            _add(nodes, known ^ sums[:, level], targets + count * choice)
+            targets = targets + count * (np.uint64(1) - choice)
+        return nodes, targets
 
     def xor_rows(self, x: Array) -> Array:
         self._check_rows(x)
         return cast(Array, np.bitwise_xor.reduce(x, axis=1))
 
     def lpn_encode(
-        self,
-        table: Array,
-        nodes: Array,
-        fixes: Array,
-        targets: Array,
-        first_tree: int,
-        key: bytes,
-        first_row: int,
+        self, table: Array, nodes: Array, targets: Array, first_tree: int, key: bytes, first_row: int
     ) -> tuple[Array, Array]:
-        count, _ = self._check_code(table, nodes, fixes, targets, first_tree, key, first_row)
-        parents, stream = _expanded(nodes, fixes, targets, first_tree)
+        slabs, count = self._check_code(table, nodes, targets, first_tree, key, first_row)
+        stream = _expanded(nodes, first_tree)
         hashes = [stream[..., 2 * c : 2 * c + 2] for c in range(LEAF_WAYS - 1)]
-        last = np.bitwise_xor.reduce([parents, *hashes])
-        leaves = _known(np.stack([*hashes, last]), targets).transpose(1, 0, 2, 3).copy()
+        last = np.bitwise_xor.reduce([nodes, *hashes])
+        leaves = np.stack([*hashes, last], axis=2) * _known(count, targets)[:, :, None]
         leaves[..., 0] &= ~np.uint64(1)
         groups = leaves.size // 2 // GROUP_ROWS
         choices = _choices(key, first_row // GROUP_ROWS, groups, len(table))
         rows = leaves.reshape(-1, 2) ^ np.bitwise_xor.reduce(table[choices], axis=1)
-        halves = np.stack([leaves, rows.reshape(leaves.shape)]).reshape(
-            2, 2, count // 2, LEAF_WAYS, LEAF_TREES, 2
+        halves = np.stack([leaves, rows.reshape(leaves.shape)], axis=1).reshape(
+            slabs, 2, 2, count // 2, LEAF_WAYS, LEAF_TREES, 2
         )
-        return rows, np.bitwise_xor.reduce(halves, axis=2).swapaxes(0, 1).copy()
+        return rows, np.bitwise_xor.reduce(halves, axis=3).swapaxes(1, 2).copy()
 
     def lpn_complete(self, rows: Array, fixes: Array, targets: Array) -> None:
-        self._check_rows_of_leaves(rows, fixes, targets)
-        nodes = rows.reshape(-1, LEAF_WAYS, LEAF_TREES, 2)
-        hit = np.arange(len(nodes), dtype=np.uint64)[:, None] == targets
-        nodes ^= fixes * hit[:, None, :, None]
+        count = self._check_rows_of_leaves(rows, fixes, targets)
+        nodes = rows.reshape(-1, count, LEAF_WAYS, LEAF_TREES, 2)
+        nodes ^= fixes[:, None] * _hit(count, targets)[:, :, None]
 
-    def hash_blocks(self, x: Array, offset: tuple[int, int], first: int, domain: int, words: int) -> Array:
-        self._check_hash(x, offset, first, domain, words)
+    def leaf_offers(self, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int) -> Array:
+        self._check_leaves(sums, keys, first, domain)
+        leaves = sums[:, 0, 0] ^ sums[:, 1, 0]
+        first_key, second_key = keys[:, -2], keys[:, -1]
+        zero, one = (_pads(first_key ^ np.array(x, np.uint64), first, domain) for x in ((0, 0), delta))
+        return np.stack(
+            [
+                leaves[:, 0] ^ leaves[:, 1] ^ first_key,
+                leaves[:, 0] ^ leaves[:, 2] ^ second_key,
+                leaves[:, 0] ^ zero,
+                leaves[:, 2] ^ one,
+            ],
+            axis=1,
+        )
+
+    def leaf_fixes(
+        self, sums: Array, keys: Array, told: Array, targets: Array, nodes: int, first: int, domain: int
+    ) -> tuple[Array, Array]:
+        _, levels = self._check_told(sums, keys, told, targets, nodes, first, domain)
+        b, c = (keys[:, at, :, :1] & np.uint64(1) for at in (-2, -1))
+        opened = np.where(b == 1, told[:, levels + 1], told[:, levels]) ^ _pads(keys[:, -2], first, domain)
+        one, other = (told[:, levels + at] ^ keys[:, at] for at in (-2, -1))
+        shared = opened ^ other ^ one * c
+        own, beside = [opened, opened ^ one], [shared ^ one * c, shared ^ one * (np.uint64(1) - c)]
+        whole = [
+            np.where(b == 1, x, y)
+            for x, y in [*zip(beside, own, strict=True), *zip(own, beside, strict=True)]
+        ]
+        fixes = np.stack(whole, axis=1) ^ sums[:, 0, 0] ^ sums[:, 1, 0]
+        on_path = np.uint64(2) * (np.uint64(1) - b) + (np.uint64(1) - c)
+        ways = np.arange(LEAF_WAYS, dtype=np.uint64)[:, None]
+        fixes[..., 0] = fixes[..., 0] & ~np.uint64(1) | (on_path[:, None, :, 0] == ways)
+        upper = targets >= np.uint64(nodes // 2)
+        in_half = np.stack([~upper, upper], axis=1)[:, :, None, :, None]
+        return fixes, sums[:, :, 1] ^ fixes[:, None] * in_half
+
+    def hash_blocks(
+        self, x: Array, offsets: Sequence[tuple[int, int]], first: int, domain: int, words: int
+    ) -> Array:
+        self._check_hash(x, offsets, first, domain, words)
         number = np.uint64(first) + np.arange(len(x), dtype=np.uint64)
-        return np.ascontiguousarray(_under_keys(x ^ np.array(offset, np.uint64), number, domain)[:, :words])
+        keys = [x ^ np.array(offset, np.uint64) for offset in offsets]
+        nonces = range(domain, domain + -(-words // HASH_WORDS))
+        hashes = [np.concatenate([_under_keys(key, number, n) for n in nonces], axis=1) for key in keys]
+        return np.ascontiguousarray(np.stack(hashes)[..., :words])
 
-    def hash_planes(self, x: Array, offset: tuple[int, int], first: int, domain: int, bits: int) -> Array:
-        return self.to_planes(self.hash_blocks(x, offset, first, domain, 1), bits)
+    def hash_planes(
+        self, x: Array, offsets: Sequence[tuple[int, int]], first: int, domain: int, bits: int
+    ) -> Array:
+        words = self.hash_blocks(x, offsets, first, domain, 1)
+        return np.stack([self.to_planes(word, bits) for word in words])
 
-
-def _completed(nodes: Array, fixes: Array, targets: Array) -> Array:
-    """Nodes c P + p of [Q, trees, 2] XOR fixes[c] where p = targets mod P."""
-    parents = len(nodes) // len(fixes)
-    p = np.arange(parents, dtype=np.uint64)[:, None]
-    hit = p == targets % np.uint64(parents)  # [P, trees]
-    return (nodes.reshape(len(fixes), parents, *fixes.shape[1:]) ^ fixes[:, None] * hit[:, :, None]).reshape(
-        nodes.shape
-    )
-
-
-def _expanded(nodes: Array, fixes: Array, targets: Array, first_tree: int) -> tuple[Array, Array]:
-    """Completed nodes [Q, trees, 2], and the keystream of each: eight words."""
-    count, trees, _ = nodes.shape
-    q = np.arange(count, dtype=np.uint64)[:, None]
-    position = (np.uint64(first_tree) + np.arange(trees, dtype=np.uint64)) << np.uint64(16) | q
-    parents = _completed(nodes, fixes, targets)
-    stream = _under_keys(parents.reshape(-1, 2), position.reshape(-1), count)
-    return parents, stream.reshape(count, trees, 8)
+    def choice_plane(self, x: Array) -> Array:
+        self._check_choices(x)
+        return self.to_planes(x[:, 0].copy(), 1)
 
 
-def _known(children: Array, targets: Array) -> Array:
-    """Children [ways, Q, trees, 2], zero for those of the targets."""
-    q = np.arange(children.shape[1], dtype=np.uint64)[:, None]
-    return np.ascontiguousarray(children * (q != targets)[:, :, None])
+def _children(nodes: Array, first_tree: int, half: bool, targets: Array | None = None) -> Array:
+    """The next level of [G, Q, T, 2]: child c of node q becomes node c Q + q, zero for those of the targets."""
+    stream = _expanded(nodes, first_tree)
+    first, second = stream[..., :2], stream[..., 2:4]
+    if half:
+        second = nodes ^ first
+    children = np.concatenate([first, second], axis=1)
+    return children if targets is None else children * np.tile(_known(nodes.shape[1], targets), (1, 2, 1, 1))
+
+
+def _child_sums(nodes: Array) -> Array:
+    """XOR of all first and of all second children of [G, 2 Q, T, 2]: [G, 2, T, 2]."""
+    slabs, count, trees, _ = nodes.shape
+    return np.bitwise_xor.reduce(nodes.reshape(slabs, 2, count // 2, trees, 2), axis=2)
+
+
+def _add(nodes: Array, fixes: Array, targets: Array) -> None:
+    """Changes nodes [G, Q, T, 2]: adds fixes [G, T, 2] to node targets[g, j]."""
+    nodes ^= fixes[:, None] * _hit(nodes.shape[1], targets)
+
+
+def _hit(count: int, targets: Array) -> Array:
+    """1 at node targets[g, j], else 0: [G, Q, T, 1]."""
+    return (np.arange(count, dtype=np.uint64)[:, None] == targets[:, None]).astype(np.uint64)[..., None]
+
+
+def _known(count: int, targets: Array) -> Array:
+    """0 at node targets[g, j], else 1: [G, Q, T, 1]."""
+    return np.uint64(1) - _hit(count, targets)
+
+
+def _expanded(nodes: Array, first_tree: int) -> Array:
+    """The keystream of each of the nodes [G, Q, T, 2]: eight words."""
+    slabs, count, trees, _ = nodes.shape
+    tree = np.uint64(first_tree) + np.arange(slabs * trees, dtype=np.uint64).reshape(slabs, 1, trees)
+    position = tree << np.uint64(16) | np.arange(count, dtype=np.uint64)[:, None]
+    return _under_keys(nodes.reshape(-1, 2), position.reshape(-1), count).reshape(slabs, count, trees, 8)
+
+
+def _pads(blocks: Array, first: int, domain: int) -> Array:
+    """The first block of the hash of each of [G, T, 2]."""
+    number = np.uint64(first) + np.arange(blocks.size // 2, dtype=np.uint64)
+    return _under_keys(blocks.reshape(-1, 2), number, domain)[:, :2].reshape(blocks.shape)
 
 
 def _under_keys(keys: Array, counter: Array, nonce: int) -> Array:
@@ -113,7 +187,7 @@ def _under_keys(keys: Array, counter: Array, nonce: int) -> Array:
     state[4:8] = state[8:12] = keys.view(np.uint32).reshape(-1, 4).T
     state[12:14] = counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32)
     state[14:] = [[nonce & 0xFFFFFFFF], [nonce >> 32]]
-    return output_words(state, BLOCK_ROUNDS).T
+    return np.ascontiguousarray(output_words(state, BLOCK_ROUNDS).T)
 
 
 def _choices(key: bytes, first_group: int, groups: int, size: int) -> Array:

@@ -11,16 +11,20 @@ class Kernel:
 
     `unit` is its CUDA source file. `codes` has a letter per parameter: p for an array of 64-bit words, h for
     one of 32-bit words, u for uint64, i for int64; the last one, always i, is the number of items and is added
-    by the launch. `block` is the number of threads of a CUDA block. A kernel with a `tile` computes that many rows
-    and columns per item with a whole block, in `shared` bytes of the block's shared memory.
+    by the launch. `block` is the number of threads of a CUDA block, `threads` how many of them work on an item:
+    one, a warp or the whole block, which then shares `shared` bytes of memory. A kernel with a `tile` computes
+    that many rows and columns per item.
     """
 
     unit: str
     codes: str
     block: int = 256
+    threads: int = 1
     tile: tuple[int, int] | None = None
     shared: int = 0
 
+
+_TREE_BYTES = 2 * 16 << 10  # the nodes of two trees: trees.cu
 
 KERNELS = {
     "keystream": Kernel("keystream.cu", "puuuuuuii"),
@@ -53,11 +57,16 @@ KERNELS = {
     "field_multiply_add": Kernel("fields.cu", "ppppuuiii"),
     "field_dots": Kernel("fields.cu", "pppuuiiii", block=64),
     "field_sums": Kernel("fields.cu", "ppuii", block=64),
-    "tree_level": Kernel("trees.cu", "ppppuuiii", block=128),
+    "grow_trees": Kernel("trees.cu", "pppuuiiii", threads=256, shared=_TREE_BYTES + 1024),
+    "regrow_trees": Kernel("trees.cu", "ppppuuiiii", threads=256, shared=_TREE_BYTES + 512),
     "xor_rows": Kernel("trees.cu", "ppiii", block=64),
-    "lpn_encode": Kernel("lpn.cu", "ppppppuuuuuuiiii", block=128),
-    "lpn_complete": Kernel("lpn.cu", "pppi"),
-    "hash_blocks": Kernel("hash.cu", "ppuuuuii", block=128),
+    "lpn_encode": Kernel("lpn.cu", "pppppuuuuuuiiii", block=128),
+    "lpn_complete": Kernel("lpn.cu", "pppii"),
+    "leaf_offers": Kernel("leaves.cu", "pppuuuuii", block=64),
+    "leaf_fixes": Kernel("leaves.cu", "ppppppuuiii", block=64),
+    "hash_blocks": Kernel("hash.cu", "ppuuuuuuiii", block=128),
+    "hash_planes": Kernel("hash.cu", "ppuuuuuuiiii", block=128, threads=32),
+    "choice_plane": Kernel("hash.cu", "ppii", threads=32),
     "unpack_add": Kernel("pack.cu", "pppii"),
     "pack_difference": Kernel("pack.cu", "pppiii"),
     "pack_sum": Kernel("pack.cu", "pppiii"),
@@ -102,20 +111,17 @@ _STAGES = 3  # tensor.cu
 
 
 def _tensor(codes: str, limbs: int, tile: tuple[int, int], block: int) -> Kernel:
-    return Kernel("tensor.cu", codes, block, tile, _STAGES * 32 * limbs * sum(tile))
+    return Kernel("tensor.cu", codes, block, block, tile, _STAGES * 32 * limbs * sum(tile))
 
 
 #: Numbers of 8-bit digits that products on tensor cores are compiled for: words of up to 32, 40, ... 64 bits.
 LIMBS = (4, 5, 6, 7, 8)
 _TILES = {4: (128, 48), 5: (64, 64), 6: (64, 64), 7: (64, 64), 8: (64, 48)}
 
-#: Kernels that a GPU has no use for.
-CPU_KERNELS = {"hash_planes": Kernel("hash.cu", "ppuuuuiii")}
-
 #: Kernels that a CPU has no use for.
 CUDA_KERNELS = {
-    "whole_forward": Kernel("blocks_ntt.cu", "hhhhiiii", 512, (1, MOST_SHARED_DEGREE), _POLYNOMIAL_BYTES),
-    "whole_inverse": Kernel("blocks_ntt.cu", "hhhhiiii", 512, (1, MOST_SHARED_DEGREE), _POLYNOMIAL_BYTES),
+    "whole_forward": Kernel("blocks_ntt.cu", "hhhhiiii", block=512, threads=512, shared=_POLYNOMIAL_BYTES),
+    "whole_inverse": Kernel("blocks_ntt.cu", "hhhhiiii", block=512, threads=512, shared=_POLYNOMIAL_BYTES),
     "split_left": Kernel("tensor.cu", "phiiii"),
     "split_right": Kernel("tensor.cu", "phiiii"),
     **{f"tensor_{limbs}": _tensor("hhpiiiiiii", limbs, _TILES[limbs], 256) for limbs in LIMBS},

@@ -74,7 +74,7 @@ class DealtSender(CotSender):
     def begin(self) -> None:
         pass
 
-    def _make(self) -> Array:
+    def _make(self, needed: int) -> Array:
         return self.backend.asarray(self._deal()[0])
 
 
@@ -84,7 +84,7 @@ class DealtReceiver(DealtSender, CotReceiver):
     def begin(self) -> None:
         pass
 
-    def _make(self) -> Array:
+    def _make(self, needed: int) -> Array:
         return self.backend.asarray(self._deal()[1])
 
 

@@ -55,7 +55,7 @@ template <bool FORWARD, int COUNT> FN void some_stages(const Polynomial& poly, i
         v[e] = finished<FORWARD>(v[e], poly.table[0], poly.table[size], poly.p);
     put<COUNT>(v, poly, at, stride, ends);
   }
-  meet();  // also after the last stages: the next polynomial takes the same memory
+  all_threads();  // also after the last stages: the next polynomial takes the same memory
 }
 
 template <bool FORWARD> FN void stages_of(const Polynomial& poly, int first, int count, bool begins, bool ends) {

@@ -1,7 +1,8 @@
 // The leaves of trees, and a sparse code over them: each row adds ten pseudorandomly chosen blocks of a table to a leaf.
 //
 // Leaves are the four children of nodes: three hashes of the node, and the node XOR these. Row 4 TREES q + TREES c + j
-// is for child c of node q of tree j. A leaf lives no longer than its row takes, on the CPU in the first cache.
+// of a slab is for child c of node q of tree j; slabs follow each other. A leaf lives no longer than its row takes, on
+// the CPU in the first cache.
 //
 // The choices are public: the keystream of a public key. Rows come in groups of 256, row 16 k + l, for 7 keystream
 // blocks of each l. Of block number 16 g + l word k has the choice g of row k; what is left over of its words
@@ -9,7 +10,6 @@
 #include "nodes.h"
 
 #define TREES 32
-#define TREES_LOG 5
 #define CHILDREN 4
 #define NODE_ROWS (CHILDREN * TREES)
 #define CHOICES 10
@@ -39,17 +39,30 @@ FN v32 chosen_of_spare(v32 high, v32 low, int size) {
   return (((high & spare) << SPARE_BITS | (low & spare)) & ((1u << size) - 1)) << 4;
 }
 
-// The children of node q of trees j, j + 1, ...: their lowest bits are cleared.
-FN void make_leaves(const Level& level, i64 q, i64 j, v64 (*lo)[HALVES], v64 (*hi)[HALVES]) {
-  v64 known[HALVES];
+// The nodes of all slabs, one after the other.
+struct Nodes {
+  const u64 *nodes, *targets;
+  u64 first_tree;
+  int of_slab_log;
+};
+
+// The children of node number `node` of trees j, j + 1, ...: their lowest bits are cleared.
+FN void make_leaves(const Nodes& all, i64 node, i64 j, v64 (*lo)[HALVES], v64 (*hi)[HALVES]) {
+  const i64 count = (i64)1 << all.of_slab_log, place = (node >> all.of_slab_log) * TREES + j;
+  const u64 q = (u64)(node & (count - 1));
+  v64 tree[HALVES];
   v32 x[16];
-  expand(level, q, j, lo[3], hi[3], known, x);
+  load_blocks(all.nodes + 2 * (node * TREES + j), lo[3], hi[3]);
+  count_up(tree, all.first_tree + (u64)place);
+  expand(lo[3], hi[3], tree, q, (u64)count, x);
   UNROLL for (int c = 0; c < 3; c++) {
     join(x[4 * c], x[4 * c + 1], lo[c]), join(x[4 * c + 2], x[4 * c + 3], hi[c]);
     UNROLL for (int h = 0; h < HALVES; h++) lo[3][h] ^= lo[c][h], hi[3][h] ^= hi[c][h];
   }
-  UNROLL for (int c = 0; c < CHILDREN; c++)
-    UNROLL for (int h = 0; h < HALVES; h++) lo[c][h] &= known[h] & ~1ull, hi[c][h] &= known[h];
+  UNROLL for (int h = 0; h < HALVES; h++) {
+    const v64 known = ~equal(load(v64{}, all.targets + place + h * LANES64), splat64(q));
+    UNROLL for (int c = 0; c < CHILDREN; c++) lo[c][h] &= known & ~1ull, hi[c][h] &= known;
+  }
 }
 
 #if SIMT
@@ -81,13 +94,13 @@ FN void store_sums(u64* sums, i64 l, const u64* lo, const u64* hi) {
 }
 
 // Item = the sixteen rows of one lane of a group.
-FN void encode_lane(i64 i, const Level& level, const u64* table, u64* out, u64* sums, const u64* key, u64 first_block,
+FN void encode_lane(i64 i, const Nodes& nodes, const u64* table, u64* out, u64* sums, const u64* key, u64 first_block,
                     int size) {
   const i64 g = i / LANE_ROWS, l = i % LANE_ROWS;
   u64 lo[16], hi[16];
   UNROLL for (int k = 0; k < 4; k++) {
     v64 leaf_lo[CHILDREN][1], leaf_hi[CHILDREN][1];
-    make_leaves(level, GROUP_NODES * g + k / 2, LANE_ROWS * (k % 2) + l, leaf_lo, leaf_hi);
+    make_leaves(nodes, GROUP_NODES * g + k / 2, LANE_ROWS * (k % 2) + l, leaf_lo, leaf_hi);
     UNROLL for (int c = 0; c < CHILDREN; c++) {
       lo[k / 2 * 8 + 2 * c + k % 2] = leaf_lo[c][0], hi[k / 2 * 8 + 2 * c + k % 2] = leaf_hi[c][0];
     }
@@ -132,7 +145,7 @@ FN void add_to_sums(u64* sums, const u64* rows) {
   for (i64 w = 0; w < SUM_WORDS; w += LANES64) store(sums + w, load(v64{}, sums + w) ^ load(v64{}, rows + w));
 }
 
-FN void encode_group(i64 g, const Level& level, const u64* table, u64* out, u64* sums, const u64* key,
+FN void encode_group(i64 g, const Nodes& nodes, const u64* table, u64* out, u64* sums, const u64* key,
                      u64 first_block, int size) {
   u32 choices[CHOICES * GROUP_ROWS];
   choose_group(choices, key, first_block + DRAWS * LANE_ROWS * g, size);
@@ -141,7 +154,7 @@ FN void encode_group(i64 g, const Level& level, const u64* table, u64* out, u64*
     u64* leaves = rows + 2 * NODE_ROWS * node;
     for (i64 j = 0; j < TREES; j += LANES32) {
       v64 lo[CHILDREN][HALVES], hi[CHILDREN][HALVES];
-      make_leaves(level, GROUP_NODES * g + node, j, lo, hi);
+      make_leaves(nodes, GROUP_NODES * g + node, j, lo, hi);
       UNROLL for (int c = 0; c < CHILDREN; c++) store_blocks(leaves + 2 * (TREES * c + j), lo[c], hi[c]);
     }
     add_to_sums(sums, leaves);
@@ -162,40 +175,47 @@ FN void encode_group(i64 g, const Level& level, const u64* table, u64* out, u64*
 
 // Rows as said above of a table of 2^size blocks; of every `span` groups the XOR over their nodes of all leaves, then
 // of all rows: [2, CHILDREN, TREES]. n rows / 16 items; on a GPU span is 1.
-KERNEL lpn_encode(const u64* __restrict__ table, const u64* __restrict__ nodes, const u64* __restrict__ fixes,
-                  const u64* __restrict__ targets, u64* __restrict__ out, u64* __restrict__ sums, u64 key0, u64 key1,
-                  u64 key2, u64 key3, u64 first_tree, u64 first_block, i64 size, i64 parents_log, i64 span, i64 n) {
+KERNEL lpn_encode(const u64* __restrict__ table, const u64* __restrict__ nodes, const u64* __restrict__ targets,
+                  u64* __restrict__ out, u64* __restrict__ sums, u64 key0, u64 key1, u64 key2, u64 key3, u64 first_tree,
+                  u64 first_block, i64 size, i64 nodes_log, i64 span, i64 n) {
 #if SIMT
   FOREACH(i, n) {
     const u64 key[4] = {key0, key1, key2, key3};
-    const Level level = {nodes, fixes, targets, first_tree, n * LANE_ROWS / NODE_ROWS, parents_log, TREES_LOG};
-    encode_lane(i, level, table, out, sums, key, first_block, (int)size);
+    encode_lane(i, {nodes, targets, first_tree, (int)nodes_log}, table, out, sums, key, first_block, (int)size);
   }
 #else
   FOREACH_STEP(part, n / LANE_ROWS / span, 1, 1) {
     const u64 key[4] = {key0, key1, key2, key3};
-    const Level level = {nodes, fixes, targets, first_tree, n * LANE_ROWS / NODE_ROWS, parents_log, TREES_LOG};
+    const Nodes all = {nodes, targets, first_tree, (int)nodes_log};
     u64 own[2 * SUM_WORDS] = {};
     for (i64 g = part * span; g < (part + 1) * span; g++)
-      encode_group(g, level, table, out, own, key, first_block, (int)size);
+      encode_group(g, all, table, out, own, key, first_block, (int)size);
     __builtin_memcpy(sums + 2 * SUM_WORDS * part, own, sizeof own);
   }
 #endif
 }
 
-// rows, as of lpn_encode, XOR `fixes` [CHILDREN, TREES] where the node is the tree's target; item = word.
-KERNEL lpn_complete(u64* __restrict__ rows, const u64* __restrict__ fixes, const u64* __restrict__ targets, i64 n) {
+// rows, as of lpn_encode, XOR `fixes` [slabs, CHILDREN, TREES] where the node is the tree's target; item = word.
+KERNEL lpn_complete(u64* __restrict__ rows, const u64* __restrict__ fixes, const u64* __restrict__ targets,
+                    i64 nodes_log, i64 n) {
+  const i64 mask = ((i64)1 << nodes_log) - 1;
 #if SIMT
-  FOREACH(i, n) rows[i] ^= fixes[i % SUM_WORDS] & equal(targets[i / 2 % TREES], (u64)(i / SUM_WORDS));
+  FOREACH(i, n) {
+    const i64 node = i / SUM_WORDS, slab = node >> nodes_log;
+    rows[i] ^= fixes[slab * SUM_WORDS + i % SUM_WORDS] & equal(targets[slab * TREES + i / 2 % TREES], (u64)(node & mask));
+  }
 #else
-  u64 both[2 * TREES];  // the target of each word's tree
-  for (i64 w = 0; w < 2 * TREES; w++) both[w] = targets[w / 2];
-  FOREACH_STEP(q, n / SUM_WORDS, 1, 64) {
-    u64* row = rows + SUM_WORDS * q;
-    UNROLL for (int w = 0; w < 2 * TREES; w += LANES64) {
-      const v64 hit = equal(load(v64{}, both + w), splat64((u64)q));
-      UNROLL for (int c = 0; c < SUM_WORDS; c += 2 * TREES)
-        store(row + c + w, load(v64{}, row + c + w) ^ (load(v64{}, fixes + c + w) & hit));
+  for (i64 slab = 0; slab < n / SUM_WORDS >> nodes_log; slab++) {
+    u64 both[2 * TREES];  // the target of each word's tree
+    for (i64 w = 0; w < 2 * TREES; w++) both[w] = targets[slab * TREES + w / 2];
+    const u64* own = fixes + slab * SUM_WORDS;
+    FOREACH_STEP(q, mask + 1, 1, 64) {
+      u64* row = rows + SUM_WORDS * ((slab << nodes_log) + q);
+      UNROLL for (int w = 0; w < 2 * TREES; w += LANES64) {
+        const v64 hit = equal(load(v64{}, both + w), splat64((u64)q));
+        UNROLL for (int c = 0; c < SUM_WORDS; c += 2 * TREES)
+          store(row + c + w, load(v64{}, row + c + w) ^ (load(v64{}, own + c + w) & hit));
+      }
     }
   }
 #endif

@@ -1,32 +1,25 @@
 // Nodes of trees of pseudorandom blocks, LANES32 trees at once.
 //
-// A level is an array of blocks [nodes, trees]: node q = c P + p is child c of parent p of P, in every tree. A
-// party that lacks one path of each tree holds zeros there; `targets` names its node on the level, and `fixes`
-// [ways, trees] completes the other child of the path's last node, which it learns one level later.
-// The comparisons with secret targets are masks: neither branches nor addresses depend on them.
+// A level is an array of blocks [slabs, nodes, trees]. A party that lacks one path of each tree holds zeros there;
+// `targets` names its node on the level. What depends on them are masks: neither branches nor addresses.
 #pragma once
 #include "blocks.h"
 
-// Trees j and following of a level: where they are, and of how many parents' children the level consists.
-struct Level {
-  const u64 *nodes, *fixes, *targets;
-  u64 first_tree;
-  i64 count, parents_log, trees_log;
-};
+// What node q of `count` expands to, in trees of these numbers.
+FN void expand(const v64* lo, const v64* hi, const v64* tree, u64 q, u64 count, v32* x) {
+  v64 position[HALVES];
+  UNROLL for (int h = 0; h < HALVES; h++) position[h] = tree[h] << 16 | q;
+  chacha_blocks(lo, hi, position, count, x);
+}
 
-// Node q of trees j, j + 1, ..., completed, what it expands to, and all ones where it is known.
-FN void expand(const Level& level, i64 q, i64 j, v64* lo, v64* hi, v64* known, v32* x) {
-  const u64 parent_mask = ((u64)1 << level.parents_log) - 1;
-  v64 fix_lo[HALVES], fix_hi[HALVES], position[HALVES], tree[HALVES];
-  load_blocks(level.nodes + 2 * ((q << level.trees_log) + j), lo, hi);
-  load_blocks(level.fixes + 2 * (((q >> level.parents_log) << level.trees_log) + j), fix_lo, fix_hi);
-  count_up(tree, level.first_tree + j);
+// Two children of a node: both hashes of it or, if `half` is all ones, the second is the node XOR the first.
+FN void make_children(const v64* lo, const v64* hi, const v64* tree, u64 q, u64 count, u64 half, v64 (*child_lo)[HALVES],
+                      v64 (*child_hi)[HALVES]) {
+  v32 x[16];
+  expand(lo, hi, tree, q, count, x);
+  UNROLL for (int c = 0; c < 2; c++) join(x[4 * c], x[4 * c + 1], child_lo[c]), join(x[4 * c + 2], x[4 * c + 3], child_hi[c]);
   UNROLL for (int h = 0; h < HALVES; h++) {
-    v64 target = load(v64{}, level.targets + j + h * LANES64);
-    v64 fixed = equal(target & parent_mask, splat64((u64)q & parent_mask));
-    lo[h] ^= fix_lo[h] & fixed, hi[h] ^= fix_hi[h] & fixed;
-    known[h] = ~equal(target, splat64((u64)q));
-    position[h] = tree[h] << 16 | (u64)q;
+    child_lo[1][h] = (child_lo[1][h] & ~half) | ((lo[h] ^ child_lo[0][h]) & half);
+    child_hi[1][h] = (child_hi[1][h] & ~half) | ((hi[h] ^ child_hi[0][h]) & half);
   }
-  chacha_blocks(lo, hi, position, (u64)level.count, x);
 }

@@ -1,4 +1,4 @@
-// Blocks of threads that work together: tensor cores, shared memory, and copies into it in the background.
+// Threads that work together: warps, blocks with shared memory and copies into it in the background, tensor cores.
 //
 // The text of such a kernel is a sequence of phases, each run by all warps (EACH_WARP) or all their lanes; what a
 // lane keeps from one phase to the next is a PerLane, of which a block HELD as many as run at once. On the GPU that
@@ -15,6 +15,10 @@ typedef int i32;
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define FN_IN __device__ __forceinline__  // FN for members
 #define FOREACH_TILE(i, n) for (i64 i = blockIdx.x; i < (i64)(n); i += gridDim.x)
+// A warp per item.
+#define FOREACH_WARP(i, n)                                                                  \
+  for (i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32; i < (i64)(n); \
+       i += (i64)gridDim.x * blockDim.x / 32)
 #define EACH_WARP(w, warps) for (int w = threadIdx.x / 32, once_##w = 1; once_##w; once_##w = 0)
 #define EACH_LANE(l) for (int l = threadIdx.x % 32, once_##l = 1; once_##l; once_##l = 0)
 #define ONE_BY_ONE _Pragma("unroll 1")  // not unrolled: registers are worth more here than a few instructions
@@ -24,12 +28,13 @@ typedef int i32;
 #else
 #define FN_IN ALWAYS_INLINE
 #define FOREACH_TILE(i, n) FOREACH(i, n)
+#define FOREACH_WARP(i, n) FOREACH(i, n)
 #define EACH_WARP(w, warps) for (int w = 0; w < (warps); w++)
 #define EACH_LANE(l) for (int l = 0; l < 32; l++)
 #define ONE_BY_ONE
 #define HELD(count) (count)
 #define OWN(index) (index)
-#define SHARED(name, words) static u32 name[words]
+#define SHARED(name, words) alignas(16) static thread_local u32 name[words]  // of each party that is a thread here
 #endif
 
 // N values of each lane of a warp.
@@ -66,8 +71,19 @@ template <int PENDING> FN void wait_for_batches() {
   __syncthreads();
 }
 
-// All threads of the block have come here.
-FN void meet() { __syncthreads(); }
+// All threads of the block have come here, and see what the others wrote.
+FN void all_threads() { __syncthreads(); }
+
+// Bit l: whether value AT of lane l of the warp has the bit set.
+template <int AT, int N> FN u32 bits_of_lanes(const PerLane<u64, N>& values, int bit) {
+  return __ballot_sync(~0u, (u32)(values.of_lane[0][AT] >> bit) & 1);
+}
+
+// Each lane's values become the XOR of those of all lanes with the same number modulo STRIDE, a power of two.
+template <int STRIDE, int N> FN void xor_lanes(PerLane<u32, N>& values) {
+  UNROLL for (int step = 16; step >= STRIDE; step /= 2)
+    UNROLL for (int k = 0; k < N; k++) values.of_lane[0][k] ^= __shfl_xor_sync(~0u, values.of_lane[0][k], step);
+}
 
 FN void load_four(u32* to, const u32* from) {
   uint4 x = *(const uint4*)from;
@@ -128,7 +144,22 @@ template <int PENDING> FN void wait_for_batches() {
   copies_waiting = kept;
 }
 
-FN void meet() {}
+FN void all_threads() {}
+
+template <int AT, int N> FN u32 bits_of_lanes(const PerLane<u64, N>& values, int bit) {
+  u32 bits = 0;
+  for (int lane = 0; lane < 32; lane++) bits |= (u32)(values.of_lane[lane][AT] >> bit & 1) << lane;
+  return bits;
+}
+
+template <int STRIDE, int N> FN void xor_lanes(PerLane<u32, N>& values) {
+  u32 sums[STRIDE][N] = {};
+  for (int lane = 0; lane < 32; lane++)
+    for (int k = 0; k < N; k++) sums[lane % STRIDE][k] ^= values.of_lane[lane][k];
+  for (int lane = 0; lane < 32; lane++)
+    for (int k = 0; k < N; k++) values.of_lane[lane][k] = sums[lane % STRIDE][k];
+}
+
 FN void load_four(u32* to, const u32* from) {
   for (int i = 0; i < 4; i++) to[i] = from[i];
 }

@@ -30,6 +30,7 @@ from gpu_ss.provider.ot.cot import (
     Domain,
     frame,
     hashed,
+    hashed_both,
 )
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -85,11 +86,8 @@ def send_random(source: CotSender, n: int, words: int = 1) -> tuple[Array, Array
     """Two random messages for each OT, [n, words] each. Nothing is sent."""
     cots = source.take(n)
     blocks = cots.use()
-    zero, one = (
-        hashed(source.backend, blocks, offset, cots.first, Domain.OUTPUT, words)
-        for offset in (NOTHING, source.delta.words)
-    )
-    return zero, one
+    both = hashed_both(source.backend, blocks, source.delta, cots.first, Domain.OUTPUT, words)
+    return both[0], both[1]
 
 
 def receive_random(source: CotReceiver, n: int, words: int = 1) -> tuple[Array, Array]:
@@ -97,7 +95,7 @@ def receive_random(source: CotReceiver, n: int, words: int = 1) -> tuple[Array, 
     cots = source.take(n)
     blocks = cots.use()
     messages = hashed(source.backend, blocks, NOTHING, cots.first, Domain.OUTPUT, words)
-    return source.backend.bit_plane(column(source.backend, blocks, 0), 0), messages
+    return source.backend.choice_plane(blocks), messages
 
 
 # Chosen messages: Beaver, CRYPTO 1995

@@ -110,12 +110,12 @@ class CotSource(ABC):
         return Cots(first, self.backend.xp.concatenate(parts) if parts else self.backend.zeros((0, 2)))
 
     def stream(self, n: int) -> Iterator[Cots]:
-        """The next `n` in pieces, as they are made."""
+        """The next `n` in pieces, as they are made: to be gone through to the end, as the other party does."""
         if n < 0:
             raise ValueError("n must not be negative")
         while n:
-            while not self._ready:
-                self._ready.append(self._make())
+            if not self._ready:
+                self._ready.append(self._make(n))
             blocks = self._ready.popleft()
             if len(blocks) > n:
                 self._ready.appendleft(blocks[n:])
@@ -128,8 +128,8 @@ class CotSource(ABC):
         """What is made once, before the first OT, if not yet done. The parties answer each other here."""
 
     @abstractmethod
-    def _make(self) -> Array:
-        """More blocks [n, 2], n > 0; here the parties talk."""
+    def _make(self, needed: int) -> Array:
+        """More blocks [n, 2], n > 0, of which `needed` are waited for; here the parties talk."""
 
 
 class CotSender(CotSource):
@@ -156,9 +156,11 @@ def hashed(
     backend: Backend, blocks: Array, offset: tuple[int, int], first: int, domain: Domain, words: int
 ) -> Array:
     """H(first + i, block_i XOR offset): [n, words], eight words per call of ChaCha8."""
-    most = 8
-    parts = [
-        backend.hash_blocks(blocks, offset, first, domain << PART_BITS | part, min(most, words - at))
-        for part, at in enumerate(range(0, words, most))
-    ]
-    return parts[0] if len(parts) == 1 else backend.xp.concatenate(parts, axis=1)
+    return backend.hash_blocks(blocks, [offset], first, domain << PART_BITS, words)[0]
+
+
+def hashed_both(
+    backend: Backend, blocks: Array, delta: Delta, first: int, domain: Domain, words: int
+) -> Array:
+    """H(first + i, block_i) and H(first + i, block_i XOR delta): [2, n, words]."""
+    return backend.hash_blocks(blocks, [NOTHING, delta.words], first, domain << PART_BITS, words)

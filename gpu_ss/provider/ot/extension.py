@@ -47,7 +47,7 @@ def extend_as_sender(channel: Channel, backend: Backend, delta: Delta, n: int) -
         backend.asarray(keys.reshape(FIELD_BITS, TREES, 2)),
         _words(backend, sealed).reshape(_ROWS, TREES, 2),
     )
-    leaves = trees.complete(backend, trees.regrow(backend, backend.asarray(choices), sums, 0))
+    leaves = trees.regrow(backend, backend.asarray(choices), sums, 0)
     sent = _words(backend, corrections).reshape(TREES - 1, width)
     planes = []
     for tree in range(TREES):
@@ -65,7 +65,7 @@ def extend_as_receiver(channel: Channel, backend: Backend, prg: Prg, n: int) -> 
     zero, one, digest = base.offer(channel, TREES * FIELD_BITS)
     leaves, sums = trees.grow(backend, prg.words((TREES, 2)), FIELD_BITS, 0)
     masks = tuple(backend.asarray(keys.reshape(FIELD_BITS, TREES, 2)) for keys in (zero, one))
-    sealed = backend.xp.stack(trees.seal(sums, (masks[0], masks[1])))
+    sealed = trees.seal(backend, sums, (masks[0], masks[1]))
     width = word_count(n, 1)
     planes: list[Array] = []
     choices: list[Array] = []

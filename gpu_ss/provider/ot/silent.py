@@ -20,7 +20,9 @@ assumption. A is drawn from a hash of the base OT messages, to which both contri
 The work goes in slabs of 32 trees (2^17 outputs, a 7 KB message, and a 256 byte check), so memory stays small, and
 nobody waits: the sender streams. Leaves are made and encoded in one go; those that the receiver cannot know before
 it has the sums of all others are added afterwards. 0.49 bits per output in all, start apart: 0.5 MB from the
-receiver to the sender.
+receiver to the sender. A GPU makes several slabs in one go (`Backend.slabs_at_once`), but says of each what it
+would say of it alone, in the same order, and never makes more than what is asked for takes: the other party may
+make them one by one, and both know how many there are.
 
 The check compares eight sums of a slab's outputs, Y = sum of q_i and Z = sum of t_i = Y + z delta: the
 sender sends H(Y) and H(Y + delta), the receiver compares its H(Z) with the one that its bit z names. Any damage in
@@ -35,8 +37,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -46,20 +49,19 @@ from gpu_ss.prg import Prg
 from gpu_ss.provider.ot import parameters as lpn
 from gpu_ss.provider.ot import trees
 from gpu_ss.provider.ot.cot import (
-    BLOCK_BYTES,
     NOTHING,
+    PART_BITS,
     CotReceiver,
     CotSender,
     CotSource,
     Delta,
     Domain,
     frame,
-    hashed,
     low_bits,
 )
 from gpu_ss.provider.ot.extension import TREES as FIRST_TREE
 from gpu_ss.provider.ot.extension import extend_as_receiver, extend_as_sender
-from gpu_ss.provider.ot.trees import ZERO, Punctured
+from gpu_ss.provider.ot.trees import Punctured
 from gpu_ss.ring import Array
 from net.channel import Channel
 
@@ -67,6 +69,8 @@ TREES_TAG = "ot/trees"
 CHECK_TAG = "ot/check"
 _PARTS = 8
 _HALF_LEVELS = lpn.TREE_LOG - 2
+_NODES = 1 << _HALF_LEVELS
+_LEAVES = Domain.LEAVES << PART_BITS
 
 
 class _Silent(CotSource):
@@ -93,12 +97,12 @@ class _Silent(CotSource):
                 self._kept, digest = self._extend()
                 self._code_key = hashlib.sha256(b"fastlmpi LPN code 1" + digest).digest()
 
-    def _make(self) -> Array:
+    def _make(self, needed: int) -> Array:
         self.begin()
         with self._once():
             out = self._kept[:0]
             while not len(out):
-                out = self._one_slab()
+                out = self._some_slabs(needed)
             return out
 
     @contextmanager
@@ -110,77 +114,88 @@ class _Silent(CotSource):
         yield
         self._over = False
 
-    def _one_slab(self) -> Array:
-        """One slab's outputs, less those that the next iteration is made from."""
-        slab = self._slab % lpn.SLABS
-        if slab == 0:
-            self._table = self._kept[: lpn.SECRET]
-            self._path_ots = self._kept[lpn.SECRET :].reshape(lpn.SLABS, lpn.SLAB_OTS, 2)
-            self._kept = self.backend.empty((lpn.RESERVE, 2))
-            self._filled = 0
-        out, sums = self._grow(self._path_ots[slab])
-        self._check(self.backend.xor_rows(sums.reshape(_PARTS, lpn.SLAB_TREES, 2)))
-        self._slab += 1
+    def _some_slabs(self, needed: int) -> Array:
+        """Outputs of the next slabs, less those that the next iteration is made from.
+
+        Of the slabs that `needed` outputs take, which both parties make, as many as this backend wants at once.
+        """
+        first = self._slab % lpn.SLABS
+        if first == 0:
+            self._turn_over()
+        takes = -(-(needed + lpn.RESERVE - self._filled) // lpn.SLAB_ROWS)
+        count = min(takes, self.backend.slabs_at_once, lpn.SLABS - first)
+        out = self._slabs(self._path_ots[first : first + count])
+        self._slab += count
         keep = min(len(out), lpn.RESERVE - self._filled)
         self._kept[self._filled : self._filled + keep] = out[:keep]
         self._filled += keep
         return out[keep:]
+
+    def _turn_over(self) -> None:
+        """Begin an iteration from what the one before kept."""
+        self._table = self._kept[: lpn.SECRET]
+        self._path_ots = self._kept[lpn.SECRET :].reshape(lpn.SLABS, lpn.TREE_LOG, lpn.SLAB_TREES, 2)
+        self._kept = self.backend.empty((lpn.RESERVE, 2))
+        self._filled = 0
 
     @property
     def _first_tree(self) -> int:
         return FIRST_TREE + self._slab * lpn.SLAB_TREES
 
     def _encode(self, level: Punctured) -> tuple[Array, Array]:
+        """Rows, and the XORs [slabs, 2, 2, 4, trees, 2] of leaves and rows."""
         first_row = self._slab * lpn.SLAB_ROWS
         return self.backend.lpn_encode(
-            self._table, level.nodes, level.fixes, level.targets, self._first_tree, self._code_key, first_row
+            self._table, level.nodes, level.targets, self._first_tree, self._code_key, first_row
         )
 
-    def _leaf_key(self, ots: Array, offset: tuple[int, int]) -> Array:
-        """Hashes [trees, 2] of the OTs of the last level but one."""
-        return hashed(self.backend, ots, offset, self._first_tree, Domain.LEAVES, 2)
+    def _totals(self, sums: Array) -> Array:
+        """What a check compares, eight XORs of each slab's rows, [8 slabs, 2], from those by tree."""
+        return self.backend.xor_rows(sums.reshape(-1, lpn.SLAB_TREES, 2))
 
-    def _check_hashes(self, totals: Array, offset: tuple[int, int]) -> list[bytes]:
-        words = hashed(self.backend, totals, offset, _PARTS * self._slab, Domain.CHECK, 2)
-        return [row.astype("<u8").tobytes() for row in self.backend.to_host(words)]
+    def _check_hashes(self, totals: Array, offsets: Sequence[tuple[int, int]]) -> Array:
+        """[offsets, 8 slabs, 2]."""
+        return self.backend.hash_blocks(totals, offsets, _PARTS * self._slab, Domain.CHECK << PART_BITS, 2)
 
     @abstractmethod
     def _extend(self) -> tuple[Array, bytes]:
         """The first RESERVE correlated OTs, and a public digest."""
 
     @abstractmethod
-    def _grow(self, ots: Array) -> tuple[Array, Array]:
-        """The outputs of one slab, from the OTs of its trees, and their XORs [2, 4, trees, 2] by node and child."""
-
-    @abstractmethod
-    def _check(self, totals: Array) -> None:
-        """Compare the XORs of a slab's outputs."""
+    def _slabs(self, ots: Array) -> Array:
+        """The outputs of the next slabs, checked, from the OTs [slabs, TREE_LOG, trees, 2] of their trees."""
 
 
 class SilentSender(_Silent, CotSender):
     """The end that holds delta."""
+
+    _offset: Array
 
     def __init__(self, backend: Backend, channel: Channel) -> None:
         super().__init__(backend, channel)
         self.delta = Delta()
 
     def _extend(self) -> tuple[Array, bytes]:
+        self._offset = self.backend.asarray(np.array(self.delta.words, np.uint64))
         return extend_as_sender(self.channel, self.backend, self.delta, lpn.RESERVE)
 
-    def _grow(self, ots: Array) -> tuple[Array, Array]:
-        backend, keys = self.backend, ots.reshape(lpn.TREE_LOG, lpn.SLAB_TREES, 2)
-        delta, roots = backend.asarray(np.array(self.delta.words, np.uint64)), self._prg.words(keys.shape[1:])
-        nodes, sums = trees.grow_half(backend, delta, roots, _HALF_LEVELS, self._first_tree)
-        out, (lower, upper) = self._encode(trees.whole(backend, nodes))
-        leaf_keys = [self._leaf_key(keys[_HALF_LEVELS], offset) for offset in (NOTHING, self.delta.words)]
-        pairs, sealed = trees.leaf_messages(backend, lower[0] ^ upper[0], (leaf_keys[0], leaf_keys[1]))
-        masked = backend.xp.concatenate([sums, pairs]) ^ keys
-        self.channel.send(TREES_TAG, [frame(backend, backend.xp.concatenate([masked, sealed]))], round=False)
-        return out, backend.xp.stack([lower[1], upper[1]])
+    def _slabs(self, ots: Array) -> Array:
+        out, told, sums = self._grow(ots)
+        hashes = self._check_hashes(self._totals(sums), [NOTHING, self.delta.words])
+        checks: Any = frame(self.backend, hashes).reshape(2, len(ots), -1)
+        for slab, blocks in enumerate(frame(self.backend, told)):
+            self.channel.send(TREES_TAG, [blocks], round=False)
+            self.channel.send(CHECK_TAG, [checks[:, slab].tobytes()], round=False)
+        return out
 
-    def _check(self, totals: Array) -> None:
-        hashes = [self._check_hashes(totals, offset) for offset in (NOTHING, self.delta.words)]
-        self.channel.send(CHECK_TAG, [b"".join(hashes[0] + hashes[1])], round=False)
+    def _grow(self, ots: Array) -> tuple[Array, Array, Array]:
+        """Rows, what the receiver is told [slabs, TREE_BLOCKS, trees, 2], and the rows' XORs by child and tree."""
+        backend, xp = self.backend, self.backend.xp
+        roots = self._prg.words((len(ots), lpn.SLAB_TREES, 2))
+        nodes, firsts = trees.grow_half(backend, self._offset, roots, _HALF_LEVELS, self._first_tree)
+        out, sums = self._encode(nodes)
+        offers = backend.leaf_offers(sums, ots, self.delta.words, self._first_tree, _LEAVES)
+        return out, xp.concatenate([firsts ^ ots[:, :_HALF_LEVELS], offers], axis=1), sums[:, :, 1]
 
 
 class SilentReceiver(_Silent, CotReceiver):
@@ -189,32 +204,40 @@ class SilentReceiver(_Silent, CotReceiver):
     def _extend(self) -> tuple[Array, bytes]:
         return extend_as_receiver(self.channel, self.backend, self._prg, lpn.RESERVE)
 
-    def _grow(self, ots: Array) -> tuple[Array, Array]:
-        backend, keys = self.backend, ots.reshape(lpn.TREE_LOG, lpn.SLAB_TREES, 2)
-        (received,) = self.channel.recv(
-            TREES_TAG, [BLOCK_BYTES * lpn.SLAB_TREES * lpn.TREE_BLOCKS], round=False
-        )
-        told = backend.asarray(np.frombuffer(received, np.uint64)).reshape(lpn.TREE_BLOCKS, *keys.shape[1:])
-        sums, choices = told[: lpn.TREE_LOG] ^ keys, low_bits(keys)
-        level = trees.regrow(
-            backend, choices[:_HALF_LEVELS], sums[:_HALF_LEVELS], self._first_tree, half=True
-        )
-        out, (lower, upper) = self._encode(level)
-        last = choices[_HALF_LEVELS:]
-        leaf_key = self._leaf_key(keys[_HALF_LEVELS], NOTHING)
-        all_sums = trees.leaf_sums(backend, last, sums[_HALF_LEVELS:], told[lpn.TREE_LOG :], leaf_key)
-        fixes = trees.leaf_fixes(last, lower[0] ^ upper[0], all_sums)
-        backend.lpn_complete(out, fixes, level.targets)
-        in_upper = (ZERO - (level.targets >> np.uint64(_HALF_LEVELS - 1)))[:, None]
-        return out, backend.xp.stack([lower[1] ^ fixes & ~in_upper, upper[1] ^ fixes & in_upper])
+    def _slabs(self, ots: Array) -> Array:
+        told, checks = self._hear(len(ots))
+        out, sums = self._grow(ots, told)
+        self._compare(self._totals(sums), checks)
+        return out
 
-    def _check(self, totals: Array) -> None:
-        (received,) = self.channel.recv(CHECK_TAG, [2 * _PARTS * BLOCK_BYTES], round=False)
-        own = self._check_hashes(totals, NOTHING)
-        told = [bytes(received[at : at + BLOCK_BYTES]) for at in range(0, len(received), BLOCK_BYTES)]
-        choices = [int(word) & 1 for word in self.backend.to_host(totals)[:, 0]]
-        named = [told[_PARTS * choice + part] for part, choice in enumerate(choices)]
-        if not hmac.compare_digest(b"".join(own), b"".join(named)):
+    def _hear(self, count: int) -> tuple[Array, Any]:
+        """What the sender tells of so many slabs, and the hashes [slabs, 2, 8, 2] for their checks."""
+        told = np.empty((count, lpn.TREE_BLOCKS, lpn.SLAB_TREES, 2), np.uint64)
+        checks = np.empty((count, 2, _PARTS, 2), np.uint64)
+        for slab in range(count):
+            for tag, room in ((TREES_TAG, told[slab]), (CHECK_TAG, checks[slab])):
+                (received,) = self.channel.recv(tag, [room.nbytes], round=False)
+                room[...] = np.frombuffer(received, np.uint64).reshape(room.shape)
+        return self.backend.asarray(told), checks
+
+    def _grow(self, ots: Array, told: Array) -> tuple[Array, Array]:
+        """Rows, and their XORs by child and tree, from the blocks that were told."""
+        backend, first_tree = self.backend, self._first_tree
+        level = trees.regrow_half(
+            backend, low_bits(ots), told[:, : lpn.TREE_LOG] ^ ots, _HALF_LEVELS, first_tree
+        )
+        out, known = self._encode(level)
+        fixes, sums = backend.leaf_fixes(known, ots, told, level.targets, _NODES, first_tree, _LEAVES)
+        backend.lpn_complete(out, fixes, level.targets)
+        return out, sums
+
+    def _compare(self, totals: Array, checks: Any) -> None:
+        """The own hashes with those that the totals' bits name."""
+        both = self.backend.xp.concatenate([self._check_hashes(totals, [NOTHING])[0], totals])
+        own, of_rows = self.backend.to_host(both).reshape(2, -1, _PARTS, 2)
+        choice = of_rows[..., :1] & np.uint64(1)
+        named = np.where(choice == 1, checks[:, 1], checks[:, 0])
+        if not hmac.compare_digest(own.tobytes(), named.tobytes()):
             raise CorrelationError(
                 f"the oblivious transfers with {self.channel.peer} do not match. Run the same version on both "
                 "sides."

@@ -26,12 +26,12 @@ is the lowest bit of t, is known.) The path is the complement of OT choice bits 
 need not be sent: one message from the sender, nothing from the receiver.
 
 What the receiver lacks it holds as zeros, and where these are is decided by masks in the kernels: no branch and no
-address depends on a path.
+address depends on a path. The levels are grown by `Backend.grow_trees` and `regrow_trees`; leaves are made by
+`lpn_encode`, and what is said of their sums by `leaf_offers` and `leaf_fixes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,54 +41,35 @@ from gpu_ss.ring import Array
 
 ALL = 0xFFFFFFFFFFFFFFFF
 NOT_LOWEST = ALL - 1
-ZERO, ONE = np.uint64(0), np.uint64(1)
+ZERO = np.uint64(0)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Punctured:
-    """A level of the receiver's trees: nodes [count, trees, 2], those missing zero; `targets` [trees] says which.
-
-    `fixes` [2, trees, 2] are yet to be added to the children of the path's node before, see `Backend.tree_level`.
-    """
+    """A level of the receiver's trees: nodes [slabs, count, trees, 2], `targets` [slabs, trees] of them zero."""
 
     nodes: Array
-    fixes: Array
     targets: Array
 
 
-def grow(backend: Backend, roots: Array, depth: int, first_tree: int) -> tuple[Array, list[Array]]:
-    """Leaves [2^depth, trees, 2] from roots [trees, 2], and the sums [2, trees, 2] of every level.
+def grow(backend: Backend, roots: Array, depth: int, first_tree: int) -> tuple[Array, Array]:
+    """Leaves [2^depth, trees, 2] from roots [trees, 2], and the sums [depth, 2, trees, 2] of every level.
 
     Trees are numbered; no two under one roof alike.
     """
-    nodes, sums = roots.reshape(1, -1, 2), []
-    for _ in range(depth):
-        nodes = _level(backend, nodes, first_tree, half=False)
-        sums.append(_child_sums(backend, nodes))
-    return nodes, sums
+    leaves, sums = backend.grow_trees(roots.reshape(1, 1, -1, 2), depth, first_tree, False)
+    return leaves[0], sums[0]
 
 
-def grow_half(
-    backend: Backend, delta: Array, roots: Array, depth: int, first_tree: int
-) -> tuple[Array, Array]:
-    """Nodes [2^depth, trees, 2] that add up to delta [2], and the first sums [depth, trees, 2].
-
-    roots [trees, 2] are random.
-    """
-    nodes = backend.xp.stack([roots, roots ^ delta])
-    sums = [roots]
-    for _ in range(1, depth):
-        nodes = _level(backend, nodes, first_tree, half=True)
-        first = nodes[: len(nodes) // 2].reshape(1, len(nodes) // 2, -1)
-        sums.append(backend.xor_rows(first).reshape(-1, 2))
-    return nodes, backend.xp.stack(sums)
+def regrow(backend: Backend, choices: Array, sums: Array, first_tree: int) -> Array:
+    """The receiver's leaves [2^depth, trees, 2], from its choice bits [depth, trees] and sums [depth, trees, 2]."""
+    leaves, _ = backend.regrow_trees(choices[None], sums[None], len(choices), first_tree, False)
+    return leaves[0]
 
 
-def seal(sums: Sequence[Array], masks: tuple[Array, Array]) -> list[Array]:
-    """The sums under the keys of both choices, as rows [trees, 2]. `masks` [depth, trees, 2]."""
-    return [
-        children[c] ^ masks[c][level] for level, children in enumerate(sums) for c in range(len(children))
-    ]
+def seal(backend: Backend, sums: Array, masks: tuple[Array, Array]) -> Array:
+    """The sums [depth, 2, trees, 2] under the keys [depth, trees, 2] of both choices: [2 depth, trees, 2]."""
+    return (sums ^ backend.xp.stack(masks, axis=1)).reshape(-1, *sums.shape[2:])
 
 
 def unseal(choices: Array, masks: Array, sealed: Array) -> Array:
@@ -97,81 +78,20 @@ def unseal(choices: Array, masks: Array, sealed: Array) -> Array:
     return zero ^ (zero ^ one) & (ZERO - choices)[..., None] ^ masks
 
 
-def regrow(
-    backend: Backend, choices: Array, sums: Array, first_tree: int, *, half: bool = False
-) -> Punctured:
-    """The receiver's trees from its choice bits [depth, trees] (words 0 or 1) and its sums [depth, trees, 2]."""
-    depth, trees = choices.shape
-    off_path = backend.xp.stack([choices ^ ONE, choices], axis=1)  # [depth, child, trees]
-    masks = (ZERO - off_path)[..., None]
-    nodes, fixes = backend.zeros((1, trees, 2)), backend.zeros((1, trees, 2))
-    path = backend.zeros(trees)
-    for level in range(depth):
-        count = len(nodes)
-        nodes = backend.tree_level(nodes, fixes, path, first_tree, half)
-        fixes = (_child_sums(backend, nodes) ^ sums[level]) & masks[level]
-        path = path + off_path[level, 0] * np.uint64(count)
-    return Punctured(nodes, fixes, path)
+def grow_half(
+    backend: Backend, delta: Array, roots: Array, depth: int, first_tree: int
+) -> tuple[Punctured, Array]:
+    """Nodes [slabs, 2^depth, trees, 2] that add up to delta [2], none missing, and the sums of first children.
 
-
-def complete(backend: Backend, punctured: Punctured) -> Array:
-    """The nodes with their last fixes, as leaves."""
-    fixes = backend.to_host(punctured.fixes)
-    leaves = backend.to_host(punctured.nodes).reshape(len(fixes), -1, *fixes.shape[1:])
-    places = np.arange(leaves.shape[1], dtype=np.uint64)[:, None]
-    hit = (places == backend.to_host(punctured.targets) % np.uint64(leaves.shape[1])).astype(np.uint64)
-    done = leaves ^ fixes[:, None] * hit[:, :, None]
-    return backend.asarray(done.reshape(punctured.nodes.shape))
-
-
-def leaf_messages(backend: Backend, sums: Array, keys: tuple[Array, Array]) -> tuple[Array, Array]:
-    """What the sender sends of its leaves' sums [4, trees, 2]: what goes under two levels' OTs, and what is sealed.
-
-    The keys [trees, 2] are hashes of the first of these OTs for choices 0 and 1. Both results are [2, trees, 2].
+    roots [slabs, trees, 2] are random; the sums [slabs, depth, trees, 2] begin with them.
     """
-    pairs = backend.xp.stack([sums[0] ^ sums[1], sums[0] ^ sums[2]])
-    return pairs, backend.xp.stack([sums[0] ^ keys[0], sums[2] ^ keys[1]])
+    xp = backend.xp
+    nodes, sums = backend.grow_trees(xp.stack([roots, roots ^ delta], axis=1), depth - 1, first_tree, True)
+    slabs, trees, _ = roots.shape
+    none = backend.table((ALL,) * (slabs * trees)).reshape(slabs, trees)
+    return Punctured(nodes, none), xp.concatenate([roots[:, None], sums[:, :, 0]], axis=1)
 
 
-def leaf_sums(backend: Backend, choices: Array, pairs: Array, sealed: Array, key: Array) -> Array:
-    """The receiver's sums [4, trees, 2], that of the missing leaves XOR delta, from its choice bits [2, trees].
-
-    `pairs` [2, trees, 2] is what the OTs opened; `key` [trees, 2] opens one block of those sealed.
-    """
-    first, second = (ZERO - choices)[..., None]
-    opened = sealed[0] ^ (sealed[0] ^ sealed[1]) & first ^ key
-    own = [opened, opened ^ pairs[0]]  # children 2 b and 2 b + 1
-    shared = opened ^ pairs[0] & second ^ pairs[1]  # child 2 (1 - b) + b'
-    other = [shared ^ pairs[0] & second, shared ^ pairs[0] & ~second]
-    exchanged = [(x ^ y) & first for x, y in zip(own, other, strict=True)]
-    lower, upper = ([x ^ change for x, change in zip(row, exchanged, strict=True)] for row in (own, other))
-    return backend.xp.stack([*lower, *upper])
-
-
-def leaf_fixes(choices: Array, known: Array, sums: Array) -> Array:
-    """What completes the leaves [4, trees, 2] beside and on the path, from the sums of those known and of all.
-
-    The leaf on the path becomes the missing one XOR delta, and the only one with a lowest bit of 1.
-    """
-    fixes = known ^ sums
-    for child in range(len(fixes)):
-        on_path = (choices[0] ^ np.uint64(child >> 1)) & (choices[1] ^ np.uint64(child & 1))
-        fixes[child, :, 0] = fixes[child, :, 0] & np.uint64(NOT_LOWEST) | on_path
-    return fixes
-
-
-def whole(backend: Backend, nodes: Array) -> Punctured:
-    """A level without gaps."""
-    trees = nodes.shape[1]
-    return Punctured(nodes, backend.zeros((1, trees, 2)), backend.asarray(np.full(trees, ALL, np.uint64)))
-
-
-def _level(backend: Backend, nodes: Array, first_tree: int, half: bool) -> Array:
-    level = whole(backend, nodes)
-    return backend.tree_level(level.nodes, level.fixes, level.targets, first_tree, half)
-
-
-def _child_sums(backend: Backend, nodes: Array) -> Array:
-    """XOR of all first and of all second children: [2, trees, 2]."""
-    count, trees, _ = nodes.shape
-    return backend.xor_rows(nodes.reshape(2, count // 2, 2 * trees)).reshape(2, trees, 2)
+def regrow_half(backend: Backend, choices: Array, sums: Array, depth: int, first_tree: int) -> Punctured:
+    """The receiver's, from its choice bits [slabs, levels, trees] and sums [slabs, levels, trees, 2]."""
+    return Punctured(*backend.regrow_trees(choices, sums, depth, first_tree, True))

@@ -8,25 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gpu_ss.provider.ot.convert import begin, column
+from gpu_ss.provider.ot.convert import begin
 from gpu_ss.provider.ot.cot import NOTHING, PART_BITS, CotReceiver, CotSender, CotSource, Domain
 from gpu_ss.ring import WORD, Array
 
 
 def send_random_planes(source: CotSender, n: int, bits: int) -> tuple[Array, Array]:
     """As `convert.send_random` for messages of up to 64 bits, as bit planes: [bits, W] each."""
-    offsets = (NOTHING, source.delta.words)
-    pieces = [tuple(_planes(source, cots, offset, bits) for offset in offsets) for cots in _pieces(source, n)]
-    zero, one = (_side_by_side(source, part) for part in zip(*pieces, strict=True))
-    return zero, one
+    pieces = [_planes(source, piece, (NOTHING, source.delta.words), bits) for piece in _pieces(source, n)]
+    both = _side_by_side(source, pieces)
+    return both[0], both[1]
 
 
 def receive_random_planes(source: CotReceiver, n: int, bits: int) -> tuple[Array, Array]:
     """As `convert.receive_random`: choice bits [1, W], and the messages they choose as bit planes [bits, W]."""
-    backend = source.backend
     pieces = [
-        (backend.bit_plane(column(backend, blocks, 0), 0), _planes(source, (first, blocks), NOTHING, bits))
-        for first, blocks in _pieces(source, n)
+        (source.backend.choice_plane(piece[1]), _planes(source, piece, (NOTHING,), bits)[0])
+        for piece in _pieces(source, n)
     ]
     own, chosen = (_side_by_side(source, part) for part in zip(*pieces, strict=True))
     return own, chosen
@@ -65,21 +63,25 @@ def _pieces(source: CotSource, n: int) -> Iterator[tuple[int, Array]]:
 
     All pieces but the last are of whole words of bits.
     """
-    first, end = source.taken, source.taken + n
-    blocks = source.backend.zeros((0, 2))
+    first, waiting = source.taken, list[Array]()
     if n == 0:
-        yield first, blocks
+        yield first, source.backend.zeros((0, 2))
     for cots in source.stream(n):
-        blocks = source.backend.xp.concatenate([blocks, cots.use()]) if len(blocks) else cots.use()
-        if len(blocks) % WORD == 0 or first + len(blocks) == end:
-            yield first, blocks
-            first, blocks = first + len(blocks), blocks[:0]
+        n -= len(cots)
+        waiting.append(cots.use())
+        count = sum(map(len, waiting))
+        if count % WORD == 0 or n == 0:
+            yield first, waiting[0] if len(waiting) == 1 else source.backend.xp.concatenate(waiting)
+            first, waiting = first + count, []
 
 
-def _planes(source: CotSource, cots: tuple[int, Array], offset: tuple[int, int], bits: int) -> Array:
-    first, blocks = cots
-    return source.backend.hash_planes(blocks, offset, first, Domain.OUTPUT << PART_BITS, bits)
+def _planes(
+    source: CotSource, piece: tuple[int, Array], offsets: Sequence[tuple[int, int]], bits: int
+) -> Array:
+    """[offsets, bits, W]."""
+    first, blocks = piece
+    return source.backend.hash_planes(blocks, offsets, first, Domain.OUTPUT << PART_BITS, bits)
 
 
 def _side_by_side(source: CotSource, planes: Sequence[Array]) -> Array:
-    return planes[0] if len(planes) == 1 else source.backend.xp.concatenate(planes, axis=1)
+    return planes[0] if len(planes) == 1 else source.backend.xp.concatenate(planes, axis=-1)

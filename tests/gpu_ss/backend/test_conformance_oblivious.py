@@ -18,23 +18,37 @@ ALL = 2**64 - 1
 Row = tuple[str, str, Callable[[Words], tuple[Any, ...]]]
 
 
-def _level(words: Words, count: int, trees: int, ways: int, first: int, half: bool) -> tuple[Any, ...]:
-    targets = words(trees) % np.uint64(count)
-    targets[::5] = ALL
-    return words(count, trees, 2), words(ways, trees, 2), targets, first, half
+def _targets(words: Words, slabs: int, count: int, trees: int = LEAF_TREES) -> Any:
+    targets = words(slabs, trees) % np.uint64(count)
+    targets[:, ::5] = ALL
+    return targets
 
 
-def _encode(words: Words, size: int, count: int, ways: int, tree: int, row: int) -> tuple[Any, ...]:
-    nodes, fixes, targets, *_ = _level(words, count, LEAF_TREES, ways, 0, True)
-    return words(size, 2), nodes, fixes, targets, tree, KEY, row
+def _encode(words: Words, size: int, slabs: int, count: int, tree: int, row: int) -> tuple[Any, ...]:
+    nodes = words(slabs, count, LEAF_TREES, 2)
+    return words(size, 2), nodes, _targets(words, slabs, count), tree, KEY, row
+
+
+def _told(words: Words, slabs: int, levels: int) -> tuple[Any, ...]:
+    """Sums of leaves, and the OTs' blocks."""
+    return words(slabs, 2, 2, LEAF_WAYS, LEAF_TREES, 2), words(slabs, levels, LEAF_TREES, 2)
 
 
 ROWS: list[Row] = [
     *(
-        ("tree_level", f"{case}", lambda words, case=case: _level(words, *case))
-        for case in [
-            (1, 16, 1, 0, False), (2, 16, 2, 2**40, True), (8, 32, 2, 7, True),
-            (64, 128, 1, 128, False), (256, 64, 2, 2**48 - 64, False),
+        ("grow_trees", f"{shape} {rest}", lambda words, shape=shape, rest=rest: (words(*shape, 2), *rest))
+        for shape, *rest in [
+            ((1, 1, 16), 1, 0, False), ((1, 1, 16), 8, 2**48 - 16, False), ((3, 2, 32), 4, 2**40, True),
+            ((1, 2, 64), 3, 7, True), ((5, 4, 16), 2, 8, True), ((2, 2, 32), 9, 2**48 - 64, True),
+            ((1, 256, 32), 2, 5, False),
+        ]
+    ),
+    *(
+        ("regrow_trees", f"{shape} {rest}", lambda words, shape=shape, rest=rest: (
+            words(*shape) % np.uint64(2), words(*shape, 2), *rest))
+        for shape, *rest in [
+            ((1, 1, 16), 1, 0, False), ((1, 8, 16), 8, 2**48 - 16, False), ((3, 6, 32), 4, 2**40, True),
+            ((1, 3, 64), 3, 7, True), ((5, 2, 16), 2, 8, True), ((2, 12, 32), 10, 2**48 - 64, True),
         ]
     ),
     *(
@@ -47,25 +61,39 @@ ROWS: list[Row] = [
     *(
         ("lpn_encode", f"{case}", lambda words, case=case: _encode(words, *case))
         for case in [
-            (2, 4, 1, 0, 0), (64, 8, 2, 7, 2**40), (1 << 12, 64, 2, 2**48 - 32, 256), (1 << 17, 128, 1, 96, 2**56),
-            (1 << 21, 4, 2, 0, 0),
+            (2, 1, 4, 0, 0), (64, 3, 8, 7, 2**40), (1 << 12, 2, 64, 2**48 - 64, 256),
+            (1 << 17, 1, 128, 96, 2**56), (1 << 21, 5, 4, 0, 0),
         ]
     ),
-    ("lpn_encode", "threads", lambda words: _encode(words, 1 << 12, 512, 2, 1, 256)),
+    ("lpn_encode", "threads", lambda words: _encode(words, 1 << 12, 1, 512, 1, 256)),
     *(
-        ("hash_blocks", f"{n} {count}", lambda words, n=n, count=count: (
-            words(n, 2), (7, ALL), 2**64 - 3 * n - 1, 2**56 + 1, count))
-        for n in (0, 1, 3, 15, 16, 17, 1000)
-        for count in (1, 2, 3, 8)
+        ("leaf_offers", f"{slabs}, {levels}", lambda words, slabs=slabs, levels=levels: (
+            *_told(words, slabs, levels), (5, ALL), 2**64 - 32 * slabs, 4 << 56))
+        for slabs, levels in [(1, 2), (3, 12), (130, 2)]
     ),
     *(
-        ("hash_planes", f"{n} {bits}", lambda words, n=n, bits=bits: (
-            words(n, 2), (ALL, 5), 2**64 - 2 * n - 1, 3 << 56, bits))
+        ("leaf_fixes", f"{slabs}, {levels}", lambda words, slabs=slabs, levels=levels, nodes=nodes: (
+            *_told(words, slabs, levels), words(slabs, levels + 2, LEAF_TREES, 2),
+            words(slabs, LEAF_TREES) % np.uint64(nodes), nodes, 2**64 - 32 * slabs, 4 << 56))
+        for slabs, levels, nodes in [(1, 2, 2), (3, 12, 1024), (130, 2, 64)]
+    ),
+    *(
+        ("hash_blocks", f"{n} {count}", lambda words, n=n, count=count, offsets=offsets: (
+            words(n, 2), offsets, 2**64 - 3 * n - 1, 2**56 + 1, count))
+        for n in (0, 1, 3, 15, 16, 17, 1000)
+        for count in (1, 2, 3, 8, 9, 21)
+        for offsets in ([(7, ALL)], [(0, 0), (ALL, 1)])
+    ),
+    *(
+        ("hash_planes", f"{n} {bits}", lambda words, n=n, bits=bits, offsets=offsets: (
+            words(n, 2), offsets, 2**64 - 2 * n - 1, 3 << 56, bits))
         for n in (0, 1, 17, 64, 511, 512, 1100)
         for bits in (1, 8, 16, 17, 64)
+        for offsets in ([(ALL, 5)], [(0, 0), (1, ALL)])
     ),
-    ("hash_blocks", "threads", lambda words: (words(40_001, 2), (0, 0), 2**32 - 20_000, ALL, 2)),
-    ("hash_planes", "threads", lambda words: (words(40_001, 2), (0, 0), 2**32 - 20_000, ALL, 12)),
+    ("hash_blocks", "threads", lambda words: (words(40_001, 2), [(0, 0), (1, 2)], 2**32 - 20_000, ALL - 1, 12)),
+    ("hash_planes", "threads", lambda words: (words(40_001, 2), [(0, 0), (1, 2)], 2**32 - 20_000, ALL, 12)),
+    *(("choice_plane", f"{n}", lambda words, n=n: (words(n, 2),)) for n in (0, 1, 17, 63, 64, 65, 1000, 200_001)),
 ]  # fmt: skip
 
 
@@ -94,7 +122,7 @@ def test_blocks_are_those_of_the_cipher() -> None:
 
 def test_short_keys_give_the_published_stream() -> None:
     """A test vector of draft-strombergson-chacha-test-vectors-01: TC1, 128-bit key, 8 rounds, all zero."""
-    got = ReferenceBackend().hash_blocks(np.zeros((1, 2), np.uint64), (0, 0), 0, 0, 8)
+    ((got,),) = ReferenceBackend().hash_blocks(np.zeros((1, 2), np.uint64), [(0, 0)], 0, 0, 8)
     assert (
         got.astype("<u8")
         .tobytes()
@@ -107,10 +135,10 @@ def test_choices_are_those_of_the_stream() -> None:
     """Row r of group 3 adds what the documented words of the public stream say."""
     rng = np.random.default_rng(3)
     table = rng.integers(0, 2**64, (1 << 9, 2), dtype=np.uint64)
-    nodes, nothing = np.zeros((4, LEAF_TREES, 2), np.uint64), np.zeros((1, LEAF_TREES, 2), np.uint64)
-    encode, known = ReferenceBackend().lpn_encode, np.full(LEAF_TREES, ALL, np.uint64)
-    got, _ = encode(table, nodes, nothing, known, 0, KEY, 3 * GROUP_ROWS)
-    leaves, _ = encode(np.zeros_like(table), nodes, nothing, known, 0, KEY, 0)
+    nodes, known = np.zeros((1, 4, LEAF_TREES, 2), np.uint64), np.full((1, LEAF_TREES), ALL, np.uint64)
+    encode = ReferenceBackend().lpn_encode
+    got, _ = encode(table, nodes, known, 0, KEY, 3 * GROUP_ROWS)
+    leaves, _ = encode(np.zeros_like(table), nodes, known, 0, KEY, 0)
     for row in (0, 1, 17, 127, 128, 255):
         k, lane = divmod(row, 16)
         words = [block_words(KEY, 3 * GROUP_BLOCKS + 16 * e + lane, CHOICE_ROUNDS) for e in range(7)]
@@ -125,60 +153,103 @@ def test_choices_are_those_of_the_stream() -> None:
 def test_leaves_are_those_of_the_cipher() -> None:
     """Three blocks of the stream under the node, and what adds up to the node; lowest bits are cleared."""
     reference, rng = ReferenceBackend(), np.random.default_rng(8)
-    nodes = rng.integers(0, 2**64, (4, LEAF_TREES, 2), dtype=np.uint64)
-    nothing, known = np.zeros((1, LEAF_TREES, 2), np.uint64), np.full(LEAF_TREES, ALL, np.uint64)
-    rows, sums = reference.lpn_encode(np.zeros((2, 2), np.uint64), nodes, nothing, known, 77, KEY, 0)
-    leaves = rows.reshape(4, LEAF_WAYS, LEAF_TREES, 2)
-    for q, j in ((0, 0), (3, 31), (2, 5)):
-        stream = reference.hash_blocks(nodes[q, j : j + 1], (0, 0), (77 + j) << 16 | q, 4, 6).reshape(3, 2)
-        last = nodes[q, j] ^ np.bitwise_xor.reduce(stream)
+    nodes = rng.integers(0, 2**64, (2, 4, LEAF_TREES, 2), dtype=np.uint64)
+    known = np.full((2, LEAF_TREES), ALL, np.uint64)
+    rows, sums = reference.lpn_encode(np.zeros((2, 2), np.uint64), nodes, known, 77, KEY, 0)
+    leaves = rows.reshape(2, 4, LEAF_WAYS, LEAF_TREES, 2)
+    for g, q, j in ((0, 0, 0), (0, 3, 31), (1, 2, 5)):
+        place = (77 + LEAF_TREES * g + j) << 16 | q
+        stream = reference.hash_blocks(nodes[g, q, j : j + 1], [(0, 0)], place, 4, 6).reshape(3, 2)
+        last = nodes[g, q, j] ^ np.bitwise_xor.reduce(stream)
         expected = np.stack([*stream, last]) & np.array([ALL - 1, ALL], np.uint64)
-        assert np.array_equal(leaves[q, :, j], expected)
+        assert np.array_equal(leaves[g, q, :, j], expected)
     for half in (0, 1):
-        assert np.array_equal(sums[half, 0], np.bitwise_xor.reduce(leaves[2 * half : 2 * half + 2]))
-        assert np.array_equal(sums[half, 1], sums[half, 0]), "the table is zero"
+        assert np.array_equal(
+            sums[:, half, 0], np.bitwise_xor.reduce(leaves[:, 2 * half : 2 * half + 2], axis=1)
+        )
+        assert np.array_equal(sums[:, half, 1], sums[:, half, 0]), "the table is zero"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_children_are_those_of_the_cipher(half: bool) -> None:
+    """Level by level, at their places; slabs are numbered on, and the sums are those of the levels."""
+    reference, rng = ReferenceBackend(), np.random.default_rng(4)
+    nodes = rng.integers(0, 2**64, (2, 2, 16, 2), dtype=np.uint64)
+    leaves, sums = reference.grow_trees(nodes, 3, 77, half)
+    for level in range(3):
+        count = nodes.shape[1]
+        children = np.empty((2, 2 * count, 16, 2), np.uint64)
+        for g, q, j in np.ndindex(2, count, 16):
+            place = (77 + 16 * g + j) << 16 | q
+            stream = reference.hash_blocks(nodes[g, q, j : j + 1], [(0, 0)], place, count, 4).reshape(2, 2)
+            children[g, q, j] = stream[0]
+            children[g, count + q, j] = nodes[g, q, j] ^ stream[0] if half else stream[1]
+        for c in (0, 1):
+            one = children[:, c * count : (c + 1) * count]
+            assert np.array_equal(sums[:, level, c], np.bitwise_xor.reduce(one, axis=1))
+        nodes = children
+    assert np.array_equal(nodes, leaves)
 
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", EVERY_BACKEND)
-def test_a_missing_path_is_completed_one_level_later(name: str, half: bool) -> None:
-    """Who lacks one path and gets the sums of the other children ends with all leaves but one."""
-    backend, trees = open_backend(name), LEAF_TREES
+def test_a_missing_path_is_grown_beside(name: str, half: bool) -> None:
+    """Who lacks one path and gets the sums of the other children ends with all nodes but one, of all levels."""
+    backend, slabs, trees, depth = open_backend(name), 3, LEAF_TREES, 5
     rng = np.random.default_rng(5)
-    whole = backend.asarray(rng.integers(0, 2**64, (1, trees, 2), dtype=np.uint64))
-    broken, known = backend.zeros((1, trees, 2)), backend.asarray(np.full(trees, ALL, np.uint64))
-    none = backend.zeros((1, trees, 2))
-    fixes, path = none, np.zeros(trees, np.uint64)
-    for level in range(4):
-        count = 1 << level
-        whole = backend.tree_level(whole, none, known, 7, half)
-        broken = backend.tree_level(broken, fixes, backend.asarray(path), 7, half)
-        sums, partial = (
-            backend.xor_rows(x.reshape(2, count, 2 * trees)).reshape(2, trees, 2) for x in (whole, broken)
-        )
-        step = rng.integers(0, 2, trees, dtype=np.uint64)
-        wanted = np.array([step != 0, step != 1])[:, :, None]
-        fixes = backend.asarray(backend.to_host(sums ^ partial) * wanted)
-        path = path + np.uint64(count) * step
-    table, targets = backend.zeros((2, 2)), backend.asarray(path)
-    right, told = backend.lpn_encode(table, whole, none, known, 7, KEY, 0)
-    rows, own = backend.lpn_encode(table, broken, fixes, targets, 7, KEY, 0)
-    last = rng.integers(0, LEAF_WAYS, trees, dtype=np.uint64)
-    beside = backend.asarray((np.arange(LEAF_WAYS)[:, None] != last)[:, :, None].astype(np.uint64))
-    lacking = (told[0, 0] ^ told[1, 0] ^ own[0, 0] ^ own[1, 0]) * beside
-    backend.lpn_complete(rows, lacking, targets)
-    same = (backend.to_host(right) == backend.to_host(rows)).all(axis=1).reshape(-1, LEAF_WAYS, trees)
-    for tree in range(trees):
-        assert np.argwhere(~same[:, :, tree]).tolist() == [[int(path[tree]), int(last[tree])]]
+    roots = backend.asarray(rng.integers(0, 2**64, (slabs, 1, trees, 2), dtype=np.uint64))
+    whole, sums = backend.grow_trees(roots, depth, 7, half)
+    choices = rng.integers(0, 2, (slabs, depth, trees), dtype=np.uint64)
+    told = np.where(choices[..., None] == 1, *(backend.to_host(sums)[:, :, c] for c in (1, 0)))
+    broken, targets = backend.regrow_trees(backend.asarray(choices), backend.asarray(told), depth, 7, half)
+    path = sum((1 - choices[:, level]) << np.uint64(level) for level in range(depth))
+    assert np.array_equal(backend.to_host(targets), path)
+    same = (backend.to_host(whole) == backend.to_host(broken)).all(axis=3)
+    assert (same.sum(axis=1) == (1 << depth) - 1).all()
+    assert np.array_equal((~same).argmax(axis=1), path)
+    missing = np.take_along_axis(backend.to_host(broken), path[:, None, :, None].astype(np.int64), axis=1)
+    assert not missing.any(), "what is unknown is zero"
+
+
+@pytest.mark.parametrize("name", EVERY_BACKEND)
+def test_leaves_are_completed_from_what_is_offered(name: str) -> None:
+    """Both ends of the last two levels: the receiver's leaves are the sender's but one, that one XOR delta."""
+    backend, rng, slabs, count = open_backend(name), np.random.default_rng(6), 2, 8
+    delta = np.array([2**63 | 1, 2**62 + 5], np.uint64)
+    nodes = rng.integers(0, 2**64, (slabs, count, LEAF_TREES, 2), dtype=np.uint64)
+    nodes[:, -1] ^= np.bitwise_xor.reduce(nodes, axis=1) ^ delta  # half-trees: they add up to delta
+    targets = rng.integers(0, count, (slabs, LEAF_TREES), dtype=np.uint64)
+    hit = (np.arange(count, dtype=np.uint64)[:, None] == targets[:, None])[..., None]
+    keys = rng.integers(0, 2**64, (slabs, 2, LEAF_TREES, 2), dtype=np.uint64) & np.array(
+        [ALL - 1, ALL], np.uint64
+    )
+    choices = rng.integers(0, 2, (slabs, 2, LEAF_TREES, 1), dtype=np.uint64)
+    table, known = backend.zeros((2, 2)), np.full((slabs, LEAF_TREES), ALL, np.uint64)
+    right, theirs = backend.lpn_encode(table, backend.asarray(nodes), backend.asarray(known), 3, KEY, 0)
+    rows, own = backend.lpn_encode(
+        table, backend.asarray(np.where(hit, 0, nodes)), backend.asarray(targets), 3, KEY, 0
+    )
+    told = backend.leaf_offers(theirs, backend.asarray(keys), tuple(map(int, delta)), 9, 4 << 56)
+    of_receiver = backend.asarray(keys ^ choices * delta)
+    fixes, sums = backend.leaf_fixes(own, of_receiver, told, backend.asarray(targets), count, 9, 4 << 56)
+    backend.lpn_complete(rows, fixes, backend.asarray(targets))
+    rows, right = (backend.to_host(x).reshape(slabs, count, LEAF_WAYS, LEAF_TREES, 2) for x in (rows, right))
+    for half, part in enumerate((rows[:, : count // 2], rows[:, count // 2 :])):
+        assert np.array_equal(backend.to_host(sums)[:, half], np.bitwise_xor.reduce(part, axis=1))
+    last = 2 * (1 - choices[:, 0]) + (1 - choices[:, 1])
+    expected = right.copy()
+    for g, j in np.ndindex(slabs, LEAF_TREES):
+        expected[g, targets[g, j], last[g, j, 0], j] ^= delta
+    assert np.array_equal(rows, expected)
 
 
 @pytest.mark.parametrize("name", COMPILED_BACKENDS)
 def test_rows_are_completed_as_in_the_reference(name: str) -> None:
     backend, reference, rng = open_backend(name), ReferenceBackend(), np.random.default_rng(9)
-    for nodes in (1, 4, 256):
-        rows, fixes = (rng.integers(0, 2**64, (n, 2), dtype=np.uint64) for n in (nodes * 128, 128))
-        targets = rng.integers(0, nodes + 1, LEAF_TREES, dtype=np.uint64)
-        arguments = fixes.reshape(LEAF_WAYS, LEAF_TREES, 2), targets
+    for slabs, nodes in ((1, 1), (3, 4), (2, 256)):
+        rows, fixes = (rng.integers(0, 2**64, (slabs * n, 2), dtype=np.uint64) for n in (nodes * 128, 128))
+        targets = rng.integers(0, nodes + 1, (slabs, LEAF_TREES), dtype=np.uint64)
+        arguments = fixes.reshape(slabs, LEAF_WAYS, LEAF_TREES, 2), targets
         got = backend.asarray(rows.copy())
         backend.lpn_complete(got, *map(backend.asarray, arguments))
         reference.lpn_complete(rows, *arguments)
@@ -188,33 +259,51 @@ def test_rows_are_completed_as_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY_BACKEND)
 def test_wrong_arguments_are_refused(name: str) -> None:
     backend = open_backend(name)
-    nodes, fixes, targets = backend.zeros((4, 16, 2)), backend.zeros((2, 16, 2)), backend.zeros(16)
-    more, none, places = backend.zeros((4, 32, 2)), backend.zeros((1, 32, 2)), backend.zeros(32)
-    table, rows = backend.zeros((8, 2)), backend.zeros((128, 2))
+    zeros = backend.zeros
+    nodes, choices, told = zeros((2, 4, 32, 2)), zeros((2, 3, 32)), zeros((2, 3, 32, 2))
+    table, targets, rows, fixes = zeros((8, 2)), zeros((2, 32)), zeros((1024, 2)), zeros((2, 4, 32, 2))
+    sums, keys, offers = zeros((2, 2, 2, 4, 32, 2)), zeros((2, 3, 32, 2)), zeros((2, 5, 32, 2))
     for nothing in (
-        lambda: backend.tree_level(nodes, backend.zeros((4, 16, 2)), targets, 0, False),
-        lambda: backend.tree_level(nodes, fixes, targets[:8], 0, True),
-        lambda: backend.tree_level(nodes, backend.zeros((2, 32, 2)), targets, 0, True),
-        lambda: backend.tree_level(backend.zeros((3, 16, 2)), fixes, targets, 0, True),
-        lambda: backend.tree_level(
-            backend.zeros((4, 8, 2)), backend.zeros((2, 8, 2)), backend.zeros(8), 0, False
-        ),
-        lambda: backend.tree_level(nodes, fixes, targets, 1 << 48, True),
-        lambda: backend.lpn_encode(backend.zeros((6, 2)), more, none, places, 0, KEY, 0),
-        lambda: backend.lpn_encode(backend.zeros((1 << 22, 2)), more, none, places, 0, KEY, 0),
-        lambda: backend.lpn_encode(table, nodes, fixes, targets, 0, KEY, 0),
-        lambda: backend.lpn_encode(table, more[:2].copy(), none, places, 0, KEY, 0),
-        lambda: backend.lpn_encode(table, more, none, places, 0, KEY, 128),
-        lambda: backend.lpn_encode(table, more, none, places, 1 << 48, KEY, 0),
-        lambda: backend.lpn_encode(table, more, none, places, 0, KEY[:16], 0),
-        lambda: backend.lpn_complete(rows[:64].copy(), more, places),
-        lambda: backend.lpn_complete(rows, none, places),
-        lambda: backend.lpn_complete(rows, more, targets),
-        lambda: backend.hash_blocks(table, (0, 0), 0, 0, 9),
-        lambda: backend.hash_blocks(table, (0, 0), 2**64 - 1, 0, 1),
-        lambda: backend.hash_blocks(targets, (0, 0), 0, 0, 1),
-        lambda: backend.hash_planes(table, (0, 0), 0, 0, 65),
-        lambda: backend.hash_planes(targets, (0, 0), 0, 0, 1),
+        lambda: backend.grow_trees(nodes, 0, 0, False),
+        lambda: backend.grow_trees(nodes, 9, 0, True),
+        lambda: backend.grow_trees(nodes[0], 1, 0, True),
+        lambda: backend.grow_trees(zeros((2, 3, 16, 2)), 1, 0, True),
+        lambda: backend.grow_trees(zeros((2, 4, 8, 2)), 1, 0, False),
+        lambda: backend.grow_trees(zeros((0, 4, 32, 2)), 1, 0, False),
+        lambda: backend.grow_trees(nodes, 1, (1 << 48) - 63, True),
+        lambda: backend.regrow_trees(choices, told, 4, 0, True),
+        lambda: backend.regrow_trees(choices, told, 0, 0, True),
+        lambda: backend.regrow_trees(choices, keys[:1], 3, 0, True),
+        lambda: backend.regrow_trees(zeros((2, 11, 32)), zeros((2, 11, 32, 2)), 11, 0, True),
+        lambda: backend.regrow_trees(zeros((2, 3, 8)), zeros((2, 3, 8, 2)), 3, 0, True),
+        lambda: backend.regrow_trees(choices, told, 3, (1 << 48) - 63, True),
+        lambda: backend.lpn_encode(zeros((6, 2)), nodes, targets, 0, KEY, 0),
+        lambda: backend.lpn_encode(zeros((1 << 22, 2)), nodes, targets, 0, KEY, 0),
+        lambda: backend.lpn_encode(table, zeros((2, 4, 16, 2)), zeros((2, 16)), 0, KEY, 0),
+        lambda: backend.lpn_encode(table, zeros((2, 2, 32, 2)), targets, 0, KEY, 0),
+        lambda: backend.lpn_encode(table, nodes, targets[:1], 0, KEY, 0),
+        lambda: backend.lpn_encode(table, nodes, targets, 0, KEY, 128),
+        lambda: backend.lpn_encode(table, nodes, targets, (1 << 48) - 63, KEY, 0),
+        lambda: backend.lpn_encode(table, nodes, targets, 0, KEY[:16], 0),
+        lambda: backend.lpn_complete(rows[:128].copy(), fixes, targets),
+        lambda: backend.lpn_complete(rows[:768].copy(), fixes, targets),
+        lambda: backend.lpn_complete(rows, fixes[:1], targets),
+        lambda: backend.lpn_complete(rows, fixes, targets[0]),
+        lambda: backend.leaf_offers(sums[:1], keys, (0, 1), 0, 0),
+        lambda: backend.leaf_offers(sums, zeros((2, 1, 32, 2)), (0, 1), 0, 0),
+        lambda: backend.leaf_offers(sums, keys, (0, 1), 2**64 - 63, 0),
+        lambda: backend.leaf_fixes(sums, keys, keys, targets, 4, 0, 0),
+        lambda: backend.leaf_fixes(sums, keys, offers, targets[:1], 4, 0, 0),
+        lambda: backend.leaf_fixes(sums, keys, offers, targets, 1, 0, 0),
+        lambda: backend.hash_blocks(table, [(0, 0)], 0, 0, 0),
+        lambda: backend.hash_blocks(table, [(0, 0)] * 3, 0, 0, 1),
+        lambda: backend.hash_blocks(table, [], 0, 0, 1),
+        lambda: backend.hash_blocks(table, [(0, 0)], 0, ALL, 9),
+        lambda: backend.hash_blocks(table, [(0, 0)], 2**64 - 1, 0, 1),
+        lambda: backend.hash_blocks(targets, [(0, 0)], 0, 0, 1),
+        lambda: backend.hash_planes(table, [(0, 0)], 0, 0, 65),
+        lambda: backend.hash_planes(targets, [(0, 0)], 0, 0, 1),
+        lambda: backend.choice_plane(targets),
         lambda: backend.xor_rows(table),
     ):
         with pytest.raises(ValueError):

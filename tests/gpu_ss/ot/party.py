@@ -25,7 +25,9 @@ def main(address: str, keys: Path, count: int, bad: bool) -> None:
     backend = get_backend("auto")
     with channel:
         if bad:
-            silent.SilentSender._check_hashes = lambda self, totals, offset: [bytes(16)] * 8  # type: ignore[method-assign]
+            silent.SilentSender._check_hashes = lambda self, totals, offsets: backend.zeros(
+                (2, len(totals), 2)
+            )  # type: ignore[method-assign]
         receiver, sender = SilentReceiver(backend, channel), SilentSender(backend, channel)
         t = receiver.take(count).use()
         triples = and_triples(0, sender, receiver, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,90 @@ def test_mixed_backends(names: tuple[str, str]) -> None:
     assert sender.ready == receiver.ready == -lpn.RESERVE % lpn.SLAB_ROWS - n
 
 
+class Numbers:
+    """Words from a seed, the same however many are drawn at once, in place of a secret generator."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._rng = np.random.default_rng(7)
+
+    def words(self, shape: tuple[int, ...]) -> Any:
+        return self._backend.asarray(self._rng.integers(0, 2**64, shape, dtype=np.uint64))
+
+
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that silent OT draws or starts from comes from seeds."""
+    rng = np.random.default_rng(3)
+    delta, q = (
+        rng.integers(0, 2**64, 2, dtype=np.uint64),
+        rng.integers(0, 2**64, (lpn.RESERVE, 2), dtype=np.uint64),
+    )
+    delta[0] |= np.uint64(1)
+    q[:, 0] &= np.uint64(2**64 - 2)
+    t = q ^ delta * rng.integers(0, 2, (lpn.RESERVE, 1), dtype=np.uint64)
+
+    monkeypatch.setattr(silent.Delta, "__init__", lambda self: setattr(self, "words", tuple(map(int, delta))))
+    monkeypatch.setattr(silent, "Prg", Numbers)
+    monkeypatch.setattr(silent, "extend_as_sender", lambda channel, backend, *_: (backend.asarray(q), b"d"))
+    monkeypatch.setattr(silent, "extend_as_receiver", lambda channel, backend, *_: (backend.asarray(t), b"d"))
+
+
+def _in_groups(name: str, slabs: int) -> Backend:
+    """A backend of its own that makes so many slabs in one go."""
+    made = copy(open_backend(name))
+    made.slabs_at_once = slabs  # type: ignore[misc]
+    return made
+
+
+def _run(sides: tuple[Backend, Backend], takes: list[int]) -> tuple[Any, Any, list[tuple[str, bytes]]]:
+    """The sender's and receiver's OTs, and the sender's messages in order."""
+
+    def take(source: SilentSender | SilentReceiver) -> Any:
+        source.backend.activate()
+        return np.concatenate([source.backend.to_host(source.take(n).use()) for n in takes])
+
+    def send(channel: Channel) -> Any:
+        messages: list[tuple[str, bytes]] = []
+        post = channel._post
+
+        def noting(tag: str, parts: Any, *ready: Any) -> None:
+            messages.extend((tag, bytes(memoryview(part).cast("B"))) for part in parts)
+            post(tag, parts, *ready)
+
+        channel._post = noting  # type: ignore[method-assign]
+        return take(SilentSender(sides[0], channel)), messages
+
+    (q, messages), t = both(send, lambda c: take(SilentReceiver(sides[1], c)))
+    return q, t, messages
+
+
+@pytest.mark.usefixtures("dealt")
+def test_slabs_in_one_go_are_what_they_are_one_by_one() -> None:
+    """The same messages in the same order and the same OTs, into the third iteration, whatever is taken at once."""
+    takes = [1, 3 * lpn.SLAB_ROWS, 5000, 11 * lpn.SLAB_ROWS + 7, lpn.OUTPUTS, lpn.OUTPUTS - 2 * lpn.SLAB_ROWS]
+    expected = _run((_in_groups(CPU, 1), _in_groups(CPU, 1)), takes)
+    assert [tag for tag, _ in expected[2]] == [silent.TREES_TAG, silent.CHECK_TAG] * (len(expected[2]) // 2)
+    assert len(expected[2]) > 4 * lpn.SLABS
+    for slabs in ((16, 1), (1, 16), (5, lpn.SLABS)):
+        got = _run((_in_groups(CPU, slabs[0]), _in_groups(CPU, slabs[1])), takes)
+        assert got[2] == expected[2], slabs
+        assert all(np.array_equal(x, y) for x, y in zip(got[:2], expected[:2], strict=True)), slabs
+
+
+@pytest.mark.usefixtures("dealt")
+@pytest.mark.parametrize("names", [("cuda-fake", CPU), (CPU, "cuda-fake")])
+def test_a_gpu_and_a_cpu_say_and_make_the_same(names: tuple[str, str]) -> None:
+    """In either role, the GPU several slabs at once and the CPU one."""
+    takes = [1000, 3 * lpn.SLAB_ROWS, 1, 2 * lpn.SLAB_ROWS]
+    assert [open_backend(name).slabs_at_once > 1 for name in names] == ["cuda" in name for name in names]
+    expected = _run((open_backend(CPU), open_backend(CPU)), takes)
+    left, right = (open_backend(name) for name in names)
+    got = _run((left, right), takes)
+    assert got[2] == expected[2]
+    assert all(np.array_equal(x, y) for x, y in zip(got[:2], expected[:2], strict=True))
+
+
 def test_noise_is_one_place_in_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the code, the outputs' choice bits are the noise: one 1 in each tree, at its own place."""
     encode = silent._Silent._encode
@@ -78,13 +163,16 @@ def test_noise_is_one_place_in_each_block(monkeypatch: pytest.MonkeyPatch) -> No
         return encode(self, level)
 
     monkeypatch.setattr(silent._Silent, "_encode", without_code)
-    monkeypatch.setattr(silent._Silent, "_check", lambda self, totals: None)
+    monkeypatch.setattr(
+        silent._Silent, "_check_hashes", lambda self, totals, offsets: _nothing(offsets, totals)
+    )
     outs: dict[str, Any] = {}
     for kind in (SilentSender, SilentReceiver):
 
-        def grow(self: Any, ots: Any, original: Any = kind._grow) -> Any:
-            out, sums = original(self, ots)
-            return outs.setdefault(type(self).__name__, out), sums
+        def grow(self: Any, *args: Any, original: Any = kind._grow) -> Any:
+            grown = original(self, *args)
+            outs.setdefault(type(self).__name__, grown[0])
+            return grown
 
         monkeypatch.setattr(kind, "_grow", grow)
     both(lambda c: SilentSender(backend(), c).take(1), lambda c: SilentReceiver(backend(), c).take(1))
@@ -101,6 +189,10 @@ def test_noise_is_one_place_in_each_block(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(places % 4) == set(range(4))
     assert abs(places.mean() / (1 << lpn.TREE_LOG) - 0.5) < 5 * 0.29 / lpn.SLAB_TREES**0.5
     assert np.array_equal(differ, noise == 1)
+
+
+def _nothing(offsets: Any, totals: Any) -> Any:
+    return backend().zeros((len(offsets), len(totals), 2))
 
 
 def test_used_once() -> None:
@@ -123,23 +215,14 @@ def test_nothing_secret_in_repr() -> None:
 
 
 class Tampering(SilentSender):
-    """Changes one word of one message."""
+    """Changes one word of what it tells of a slab."""
 
     where: Any = 0
 
     def _grow(self, ots: Any) -> Any:
-        channel, send = self.channel, self.channel.send
-
-        def changed(tag: str, frames: Any, **kwargs: Any) -> None:
-            words = frames[0].copy()
-            words[self.where] ^= np.uint64(1 << 40)
-            send(tag, [words], **kwargs)
-
-        channel.send = changed  # type: ignore[method-assign]
-        try:
-            return super()._grow(ots)
-        finally:
-            channel.send = send  # type: ignore[method-assign]
+        out, told, sums = super()._grow(ots)
+        told[self.where] ^= np.uint64(1 << 40)
+        return out, told, sums
 
 
 @pytest.mark.parametrize("row", [0, 1, *range(lpn.TREE_LOG - 3, lpn.TREE_BLOCKS - 1)])
@@ -147,7 +230,7 @@ def test_a_changed_message_is_noticed(row: int) -> None:
     """Whatever the receiver's bit: it uses every block that is sent, but one of the last two."""
 
     class Changed(Tampering):
-        where = np.s_[row : row + 2 if row == lpn.TREE_LOG else row + 1, 0, 0]
+        where = np.s_[0, row : row + 2 if row == lpn.TREE_LOG else row + 1, 0, 0]
 
     def receive(channel: Channel) -> None:
         source = SilentReceiver(backend(), channel)
