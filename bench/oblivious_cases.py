@@ -132,12 +132,6 @@ def _hash_planes(draw: Operands, elements: int) -> Call:
     )
 
 
-def _choice_plane(draw: Operands, elements: int) -> Call:
-    return Call(
-        (elements,), [draw.words(elements, 2)], lambda backend, x: backend.choice_plane(x), elements, 128
-    )
-
-
 OBLIVIOUS: dict[str, Maker] = {
     "grow_trees": _grow_trees,
     "regrow_trees": _regrow_trees,
@@ -148,5 +142,4 @@ OBLIVIOUS: dict[str, Maker] = {
     "leaf_fixes": _leaf_fixes,
     "hash_blocks": _hash_blocks,
     "hash_planes": _hash_planes,
-    "choice_plane": _choice_plane,
 }

@@ -24,12 +24,13 @@ from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
 from gpu_ss.backend.product import Factor
+from gpu_ss.backend.transfers import Transfers
 from gpu_ss.ring import WORD, Array
 
 _WORD = np.dtype(np.uint64)
 
 
-class Backend(Operations, Fields, Lattice, Oblivious):
+class Backend(Operations, Fields, Lattice, Oblivious, Transfers):
     """A place to compute: its arrays, and the operations below on them."""
 
     name: ClassVar[str]

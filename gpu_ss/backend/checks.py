@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpu_ss.ring import WORD, word_count
+from gpu_ss.ring import WORD, Array, word_count
 
 KEY_BYTES = 32
 GROUP_BLOCKS = 16  # keystream blocks that are stored interleaved
@@ -51,3 +51,15 @@ def plane_shape(shape: tuple[int, ...], n: int) -> None:
     """`shape` is that of bit planes of `n` elements."""
     if len(shape) != 2 or not 1 <= shape[0] <= WORD or n < 0 or shape[1] != word_count(n, 1):
         raise ValueError(f"{shape} is not the shape of bit planes of {n} elements, [bits, ceil(n / 64)]")
+
+
+def require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise ValueError(complaint)
+
+
+def check_shapes(**arrays: tuple[Array, tuple[int, ...]]) -> None:
+    """Every array has the shape that stands beside it."""
+    for name, (array, shape) in arrays.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} must have the shape {shape}, not {array.shape}")

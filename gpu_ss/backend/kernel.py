@@ -18,6 +18,7 @@ from gpu_ss.backend.kernel_lattice import LatticeKernels
 from gpu_ss.backend.kernel_lookups import LookupKernels
 from gpu_ss.backend.kernel_oblivious import ObliviousKernels
 from gpu_ss.backend.kernel_steps import StepKernels
+from gpu_ss.backend.kernel_transfers import TransferKernels
 from gpu_ss.backend.product import Factor, Forms
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -26,7 +27,13 @@ _TILE = 4  # matmul.cu computes tiles of this side
 
 
 class KernelBackend(
-    CircuitKernels, FieldKernels, LatticeKernels, LookupKernels, ObliviousKernels, StepKernels
+    CircuitKernels,
+    FieldKernels,
+    LatticeKernels,
+    LookupKernels,
+    ObliviousKernels,
+    StepKernels,
+    TransferKernels,
 ):
     """Operations as launches of the kernels in `signatures.KERNELS`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_ss.backend.kernel_steps import check_shapes, require
+from gpu_ss.backend.checks import check_shapes, require
 from gpu_ss.backend.launcher import Launcher
 from gpu_ss.ring import WORD, Array, word_count
 

@@ -108,14 +108,6 @@ class ObliviousKernels(Launcher):
             self._launch("hash_planes", len(offsets) * width, x, out, *how, len(x))
         return out
 
-    def choice_plane(self, x: Array) -> Array:
-        self._check_choices(x)
-        width = word_count(len(x), 1)
-        out = self.empty((1, width))
-        if width:
-            self._launch("choice_plane", width, x, out, len(x))
-        return out
-
 
 def _log2(power: int) -> int:
     return power.bit_length() - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpu_ss.backend import checks
+from gpu_ss.backend.checks import check_shapes, require
 from gpu_ss.backend.launcher import Launcher
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -141,18 +142,6 @@ class StepKernels(Launcher):
         if x.size:
             self._launch("row_scale", x.size, x, mask, y, b, products, out, int(lead), width)
         return out
-
-
-def require(condition: bool, complaint: str) -> None:
-    if not condition:
-        raise ValueError(complaint)
-
-
-def check_shapes(**arrays: tuple[Array, tuple[int, ...]]) -> None:
-    """Every array has the shape that stands beside it."""
-    for name, (array, shape) in arrays.items():
-        if array.shape != shape:
-            raise ValueError(f"{name} must have the shape {shape}, not {array.shape}")
 
 
 def _rows(x: Array) -> tuple[int, int]:

@@ -125,10 +125,6 @@ class Oblivious(ABC):
     ) -> Array:
         """The low bits, 1 to 64, of the first word of each hash, as planes [len(offsets), bits, ceil(n / 64)]."""
 
-    @abstractmethod
-    def choice_plane(self, x: Array) -> Array:
-        """The lowest bits of blocks [n, 2] as a bit plane [1, ceil(n / 64)]."""
-
     # Argument checks shared by the implementations
 
     def _check_blocks(self, **arrays: Array) -> None:
@@ -271,4 +267,4 @@ class NoOblivious(Oblivious):
         raise TypeError("this backend has no blocks")
 
     grow_trees = regrow_trees = xor_rows = lpn_encode = lpn_complete = _refuse
-    leaf_offers = leaf_fixes = hash_blocks = hash_planes = choice_plane = _refuse
+    leaf_offers = leaf_fixes = hash_blocks = hash_planes = _refuse

@@ -130,10 +130,6 @@ class ReferenceOblivious(HostMemory):
         words = self.hash_blocks(x, offsets, first, domain, 1)
         return np.stack([self.to_planes(word, bits) for word in words])
 
-    def choice_plane(self, x: Array) -> Array:
-        self._check_choices(x)
-        return self.to_planes(x[:, 0].copy(), 1)
-
 
 def _children(nodes: Array, first_tree: int, half: bool, targets: Array | None = None) -> Array:
     """The next level of [G, Q, T, 2]: child c of node q becomes node c Q + q, zero for those of the targets."""

@@ -96,18 +96,6 @@ KERNEL hash_planes(const u64* __restrict__ x, u64* __restrict__ planes, u64 offs
   }
 }
 
-// The lowest bits of blocks, as a plane. Item = 64 blocks, a warp's work.
-KERNEL choice_plane(const u64* __restrict__ x, u64* __restrict__ plane, i64 count, i64 n) {
-  FOREACH_WARP(w, n) {
-    PerLane<u64, 2> values;
-    EACH_LANE(lane) UNROLL for (int k = 0; k < 2; k++) {
-      const i64 e = 64 * w + 32 * k + lane;
-      OF(values, lane)[k] = e < count ? x[2 * e] : 0;
-    }
-    put_planes(values, plane + w, 1, n);
-  }
-}
-
 #else
 
 // The blocks of 64 words in `x`, LANES64 blocks or one, as planes.
@@ -138,27 +126,6 @@ KERNEL hash_planes(const u64* __restrict__ x, u64* __restrict__ planes, u64 offs
   for (i64 other = 0; other < n / width; other++) {
     const Hashed of = {x, other ? other_lo : offset_lo, other ? other_hi : offset_hi, first, domain};
     FOREACH_STEP(b, width, LANES64, 32) hash_tile(of, b, planes + other * bits * width, bits, width, count);
-  }
-}
-
-// The lowest bits of blocks, as a plane of n words.
-KERNEL choice_plane(const u64* __restrict__ x, u64* __restrict__ plane, i64 count, i64 n) {
-  const i64 whole = count / 64;
-  FOREACH_STEP(w, whole, 1, 2048) {
-    v64 lo[HALVES], hi[HALVES], place[HALVES], bits{};
-    UNROLL for (int e = 0; e < 64; e += LANES32) {
-      load_blocks(x + 2 * (64 * w + e), lo, hi);
-      count_up(place, e);
-      UNROLL for (int h = 0; h < HALVES; h++) bits |= (lo[h] & 1) << place[h];
-    }
-    u64 word = 0;
-    UNROLL for (int k = 0; k < LANES64; k++) word |= bits[k];
-    plane[w] = word;
-  }
-  if (whole < n) {
-    u64 word = 0;
-    for (i64 e = 64 * whole; e < count; e++) word |= (x[2 * e] & 1) << (e % 64);
-    plane[whole] = word;
   }
 }
 

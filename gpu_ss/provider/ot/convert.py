@@ -21,6 +21,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.transfers import row_sizes
 from gpu_ss.field import WORDS, Field
 from gpu_ss.provider.ot.cot import (
     NOTHING,
@@ -28,9 +29,16 @@ from gpu_ss.provider.ot.cot import (
     CotSender,
     CotSource,
     Domain,
-    frame,
     hashed,
     hashed_both,
+)
+from gpu_ss.provider.ot.messages import (
+    TAG_MESSAGES,
+    TAG_PRODUCTS,
+    heard,
+    send_planes,
+    tell,
+    told_planes,
 )
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -41,10 +49,6 @@ Steps = Generator[None, None, T]
 
 MOST_MESSAGES = 256
 ZERO, ONE = np.uint64(0), np.uint64(1)
-
-TAG_CHOICE = "ot/choice"
-TAG_MESSAGES = "ot/messages"
-TAG_PRODUCTS = "ot/products"
 
 
 class Exchange(Generic[P, T]):
@@ -90,12 +94,12 @@ def send_random(source: CotSender, n: int, words: int = 1) -> tuple[Array, Array
     return both[0], both[1]
 
 
-def receive_random(source: CotReceiver, n: int, words: int = 1) -> tuple[Array, Array]:
-    """Random choice bits, as a plane [1, W], and the messages [n, words] they choose."""
-    cots = source.take(n)
+def receive_random(source: CotReceiver, n: int, words: int = 1, rows: int = 1) -> tuple[Array, Array]:
+    """Random choice bits of `rows` n OTs, as planes [rows, W], and the messages [rows n, words] they choose."""
+    cots = source.take(rows * n)
     blocks = cots.use()
     messages = hashed(source.backend, blocks, NOTHING, cots.first, Domain.OUTPUT, words)
-    return source.backend.choice_plane(blocks), messages
+    return source.backend.choice_planes(blocks, rows), messages
 
 
 # Chosen messages: Beaver, CRYPTO 1995
@@ -105,16 +109,16 @@ def send_chosen(source: CotSender, zero: Array, one: Array, bits: int) -> None:
     """Offers the low `bits` bits of zero_i and one_i, arrays [n]: one message of 2 n bits-bit words."""
     n = len(zero)
     keys = send_random(source, n)
-    flip = _words(source.backend, _told(source, TAG_CHOICE, n, 1), n)
+    flip = _words(source.backend, told_planes(source, n), n)
     first, second = _swapped(keys[0][:, 0], keys[1][:, 0], flip)
-    _tell(source, TAG_MESSAGES, [zero ^ first, one ^ second], bits)
+    tell(source, TAG_MESSAGES, _packed(source.backend, [zero ^ first, one ^ second], bits))
 
 
 def receive_chosen(source: CotReceiver, choice: Array, n: int, bits: int) -> Array:
     """The messages [n] that a plane of choice bits names."""
     backend = source.backend
     own, key = receive_random(source, n)
-    _send_planes(source, choice ^ own, n)
+    send_planes(source, choice ^ own, n)
     zero, one = _hear(source, TAG_MESSAGES, n, bits, 2)
     return (zero ^ (zero ^ one) & (ZERO - _words(backend, choice, n)) ^ key[:, 0]) & _ones(bits)
 
@@ -131,7 +135,7 @@ def send_one_of(source: CotSender, messages: Array, bits: int) -> None:
     backend, (count, n) = source.backend, messages.shape
     digits, slot = _index_bits(count), _slot(bits)
     keys = send_random(source, digits * n, word_count(count, slot))
-    flips = _told(source, TAG_CHOICE, n, digits)
+    flips = told_planes(source, n, digits)
     pads = []  # [digit][value]: words [n, L]
     for k in range(digits):
         zero, one = (key[k * n : (k + 1) * n] for key in keys)
@@ -142,7 +146,7 @@ def send_one_of(source: CotSender, messages: Array, bits: int) -> None:
         for k in range(digits):
             message = message ^ _pad(pads[k][j >> k & 1], j, slot)
         masked.append(message)
-    _tell(source, TAG_MESSAGES, masked, bits)
+    tell(source, TAG_MESSAGES, _packed(backend, masked, bits))
 
 
 def receive_one_of(source: CotReceiver, index: Array, count: int, bits: int) -> Array:
@@ -152,12 +156,10 @@ def receive_one_of(source: CotReceiver, index: Array, count: int, bits: int) -> 
     """
     backend, n = source.backend, len(index)
     digits, slot = _index_bits(count), _slot(bits)
-    own, keys = zip(*(receive_random(source, n, word_count(count, slot)) for _ in range(digits)), strict=True)
+    own, keys = receive_random(source, n, word_count(count, slot), digits)
     planes = backend.to_planes(backend.xp.ascontiguousarray(index), digits)
-    _send_planes(source, planes ^ backend.xp.concatenate(own), n)
-    key = keys[0]
-    for other in keys[1:]:
-        key = key ^ other
+    send_planes(source, planes ^ own, n)
+    key = backend.xor_rows(keys.reshape(1, digits, -1)).reshape(n, -1)
     chosen = backend.zeros(n)
     for j, message in enumerate(_hear(source, TAG_MESSAGES, n, bits, count)):
         wanted = (index ^ np.uint64(j)) - ONE >> np.uint64(63)  # 1 where index = j
@@ -174,14 +176,15 @@ def send_products(source: CotSender, x: Array, bits: int, chosen: bool = False) 
 
     One message of m n words.
     """
-    backend, n = source.backend, x.shape[-1]
-    rows = x.reshape(-1, n)
-    first, second = (key.T for key in send_random(source, n, len(rows)))
+    n = x.shape[-1]
+    rows = source.backend.xp.ascontiguousarray(x).reshape(-1, n)
+    zero, one = send_random(source, n, len(rows))
     if chosen:
         yield
-        first, second = _swapped(first, second, _words(backend, _told(source, TAG_CHOICE, n, 1), n))
-    _tell(source, TAG_PRODUCTS, list(rows + first - second), bits)
-    return ((ZERO - first) & _ones(bits)).reshape(x.shape)
+    flips = told_planes(source, n) if chosen else None
+    messages, share = source.backend.product_corrections(rows, zero, one, flips, bits)
+    tell(source, TAG_PRODUCTS, messages)
+    return share.reshape(x.shape)
 
 
 @Exchange
@@ -189,22 +192,70 @@ def receive_products(
     source: CotReceiver, n: int, bits: int, choice: Array | None = None, rows: int | None = None
 ) -> Steps[tuple[Array, Array]]:
     """The bits b as a plane [1, W], random or as given, and this party's share [n] (or [rows, n]) of b_i x_i."""
-    count = rows or 1
-    own, keys = receive_random(source, n, count)
+    plane, keys, corrections = yield from _corrected(source, n, bits, choice, rows or 1)
+    share = source.backend.product_shares(keys, corrections, plane, bits)
+    return plane, share if rows else share[0]
+
+
+@Exchange
+def send_mux(source: CotSender, own: Array, x: Array, bits: int) -> Steps[Array]:
+    """As `send_products` of x (1 - 2 a), and a x added to the share, for words x [m, n] and own bits a [1, W]."""
+    m, n = x.shape
+    zero, one = send_random(source, n, m)
+    yield
+    x = source.backend.xp.ascontiguousarray(x)
+    messages, share = source.backend.mux_corrections(x, own, zero, one, told_planes(source, n), bits)
+    tell(source, TAG_PRODUCTS, messages)
+    return share
+
+
+@Exchange
+def receive_mux(
+    source: CotReceiver, choice: Array, n: int, bits: int, rows: int
+) -> Steps[tuple[Array, Array]]:
+    """What `Backend.mux_shares` makes this party's share of: its keys [n, rows] and the other one's corrections."""
+    _, keys, corrections = yield from _corrected(source, n, bits, choice, rows)
+    return keys, corrections
+
+
+@Exchange
+def send_value(source: CotSender, own: Array, n: int, bits: int) -> Steps[Array]:
+    """Share [n] of a XOR b = a + b - 2 a b modulo 2^bits, of bits a [1, W] of this party and b of the other one.
+
+    The product is needed modulo 2^(bits - 1) only: one message of n such words.
+    """
+    zero, one = send_random(source, n)
+    yield
+    messages, share = source.backend.value_corrections(own, zero, one, told_planes(source, n), bits)
+    tell(source, TAG_PRODUCTS, messages)
+    return share
+
+
+@Exchange
+def receive_value(source: CotReceiver, own: Array, n: int, bits: int) -> Steps[Array]:
+    """The other one's share [n]."""
+    _, keys, corrections = yield from _corrected(source, n, bits - 1, own, 1)
+    return source.backend.value_shares(keys, corrections, own, bits)
+
+
+def _corrected(
+    source: CotReceiver, n: int, bits: int, choice: Array | None, rows: int
+) -> Steps[tuple[Array, Array, Array]]:
+    """The bits of n OTs as a plane [1, W], random or as given, its keys [n, rows], the packed corrections."""
+    own, keys = receive_random(source, n, rows)
     if choice is None:
         choice = own
     else:
-        _send_planes(source, choice ^ own, n)
+        send_planes(source, choice ^ own, n)
     yield
-    corrections = _hear(source, TAG_PRODUCTS, n, bits, count)
-    share = (keys.T + (corrections & (ZERO - _words(source.backend, choice, n)))) & _ones(bits)
-    return choice, share if rows else share[0]
+    return choice, keys, heard(source, TAG_PRODUCTS, [word_count(rows * n, bits)])
 
 
 def send_field_products(source: CotSender, x: Array, field: Field) -> Array:
     """As `send_products` with random bits, modulo a prime, for elements x [n]."""
     first, second = (_elements(source, key, field) for key in send_random(source, len(x), WORDS))
-    _tell(source, TAG_PRODUCTS, [field.subtract(field.add(x, first), second)], field.bits)
+    correction = field.subtract(field.add(x, first), second)
+    tell(source, TAG_PRODUCTS, source.backend.pack(correction, field.bits))
     return field.subtract(first ^ first, first)
 
 
@@ -223,34 +274,25 @@ def send_word_products(source: CotSender, x: Array, bits: int, factor_bits: int)
     One OT for each bit of y: bit k needs x modulo 2^(bits - k) only.
     """
     backend, n = source.backend, len(x)
-    keys = send_random(source, factor_bits * n)
+    zero, one = (key.reshape(factor_bits, n) for key in send_random(source, factor_bits * n))
     yield
-    flips = _told(source, TAG_CHOICE, n, factor_bits)
-    total, frames = backend.zeros(n), []
-    for k in range(factor_bits):
-        zero, one = (key[k * n : (k + 1) * n, 0] for key in keys)
-        first, second = _swapped(zero, one, _words(backend, flips[k : k + 1], n))
-        frames.append(frame(backend, _packed(backend, [x + first - second], bits - k)))
-        total = total - (first << np.uint64(k))
-    source.channel.send(TAG_PRODUCTS, frames)
-    return total & _ones(bits)
+    flips = told_planes(source, n, factor_bits)
+    x = backend.xp.ascontiguousarray(x)
+    messages, share = backend.word_corrections(x, zero, one, flips, bits)
+    tell(source, TAG_PRODUCTS, messages, row_sizes(n, bits, factor_bits))
+    return share
 
 
 @Exchange
 def receive_word_products(source: CotReceiver, y: Array, bits: int, factor_bits: int) -> Steps[Array]:
     """This party's share [n] of x_i y_i modulo 2^bits for its words y [n], of which the low `factor_bits` count."""
     backend, n = source.backend, len(y)
-    own, keys = zip(*(receive_random(source, n) for _ in range(factor_bits)), strict=True)
+    own, keys = receive_random(source, n, rows=factor_bits)
     planes = backend.to_planes(backend.xp.ascontiguousarray(y), factor_bits)
-    _send_planes(source, planes ^ backend.xp.concatenate(own), n)
-    sizes = [8 * word_count(n, bits - k) for k in range(factor_bits)]
+    send_planes(source, planes ^ own, n)
     yield
-    total = backend.zeros(n)
-    for k, received in enumerate(source.channel.recv(TAG_PRODUCTS, sizes)):
-        correction = backend.unpack(backend.asarray(np.frombuffer(received, np.uint64)), bits - k, n)
-        wanted = ZERO - _words(backend, planes[k : k + 1], n)
-        total = total + ((keys[k][:, 0] + (correction & wanted)) << np.uint64(k))
-    return total & _ones(bits)
+    corrections = heard(source, TAG_PRODUCTS, row_sizes(n, bits, factor_bits))
+    return backend.word_shares(keys.reshape(factor_bits, n), corrections, planes, bits)
 
 
 @Exchange
@@ -259,35 +301,22 @@ def send_bit_words(source: CotSender, n: int, bits: int, factor_bits: int) -> St
 
     x is what the keys of bit 0 differ by, so for that bit nothing is sent; bit k needs x modulo 2^(bits - k) only.
     """
-    backend, rows, frames = source.backend, [], []
-    x = None
-    for k in range(factor_bits):
-        zero, one = (key[:, 0] for key in send_random(source, n))
-        if x is None:
-            x = one - zero & _ones(bits)
-        else:
-            frames.append(frame(backend, _packed(backend, [x + zero - one], bits - k)))
-        rows.append((ZERO - zero << np.uint64(k)) & _ones(bits))
-    if frames:
-        source.channel.send(TAG_PRODUCTS, frames)
+    zero, one = (key.reshape(factor_bits, n) for key in send_random(source, factor_bits * n))
+    messages, x, shares = source.backend.bit_word_corrections(zero, one, bits)
+    if factor_bits > 1:
+        tell(source, TAG_PRODUCTS, messages, row_sizes(n, bits - 1, factor_bits - 1))
     yield
-    return x, backend.xp.stack(rows)
+    return x, shares
 
 
 @Exchange
 def receive_bit_words(source: CotReceiver, n: int, bits: int, factor_bits: int) -> Steps[tuple[Array, Array]]:
     """Random bits b as planes [factor_bits, W], and shares [factor_bits, n] of 2^k b_k x of the sender's words."""
-    backend = source.backend
-    own, keys = zip(*(receive_random(source, n) for _ in range(factor_bits)), strict=True)
-    rows = [keys[0][:, 0] & _ones(bits)]
-    sizes = [8 * word_count(n, bits - k) for k in range(1, factor_bits)]
+    backend, sizes = source.backend, row_sizes(n, bits - 1, factor_bits - 1)
+    own, keys = receive_random(source, n, rows=factor_bits)
     yield
-    told = source.channel.recv(TAG_PRODUCTS, sizes) if sizes else ()
-    for k, received in enumerate(told, 1):
-        correction = backend.unpack(backend.asarray(np.frombuffer(received, np.uint64)), bits - k, n)
-        wanted = ZERO - _words(backend, own[k], n)
-        rows.append(((keys[k][:, 0] + (correction & wanted)) << np.uint64(k)) & _ones(bits))
-    return backend.xp.concatenate(own), backend.xp.stack(rows)
+    corrections = heard(source, TAG_PRODUCTS, sizes) if sizes else backend.empty(0)
+    return own, backend.bit_word_shares(keys.reshape(factor_bits, n), corrections, own, bits)
 
 
 # Steps
@@ -299,33 +328,14 @@ def _swapped(first: Array, second: Array, flip: Array) -> tuple[Array, Array]:
     return first ^ exchanged, second ^ exchanged
 
 
-def _tell(source: CotSource, tag: str, arrays: list[Array], bits: int) -> None:
-    """Send arrays of `bits`-bit words, each packed."""
-    source.channel.send(tag, [frame(source.backend, _packed(source.backend, arrays, bits))])
-
-
 def _packed(backend: Backend, arrays: list[Array], bits: int) -> Array:
-    return backend.pack(backend.xp.ascontiguousarray(backend.xp.stack(arrays)), bits)
+    return backend.pack(backend.xp.stack(arrays), bits)
 
 
 def _hear(source: CotSource, tag: str, n: int, bits: int, count: int) -> Array:
     """`count` arrays [n] of `bits`-bit words."""
-    (received,) = source.channel.recv(tag, [8 * word_count(count * n, bits)])
-    words = source.backend.asarray(np.frombuffer(received, np.uint64))
+    words = heard(source, tag, [word_count(count * n, bits)])
     return source.backend.unpack(words, bits, count * n).reshape(count, n)
-
-
-def _send_planes(source: CotSource, planes: Array, n: int) -> None:
-    """Send bit planes of n OTs. What a plane holds past its last bit is not masked, so it stays here."""
-    if n % WORD:
-        planes[:, -1] &= _ones(n % WORD)
-    source.channel.send(TAG_CHOICE, [frame(source.backend, planes)])
-
-
-def _told(source: CotSource, tag: str, n: int, planes: int) -> Array:
-    width = word_count(n, 1)
-    (received,) = source.channel.recv(tag, [8 * planes * width])
-    return source.backend.asarray(np.frombuffer(received, np.uint64)).reshape(planes, width)
 
 
 def _elements(source: CotSource, keys: Array, field: Field) -> Array:

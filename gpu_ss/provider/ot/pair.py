@@ -32,6 +32,7 @@ from gpu_ss.field import Field
 from gpu_ss.provider.ot import convert
 from gpu_ss.provider.ot.convert import Steps, in_turn
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, frame
+from gpu_ss.provider.ot.messages import TAG_PRODUCTS, heard, send_planes, tell, told_planes
 from gpu_ss.provider.ot.triples import AndTriples, and_triples, receive_random_planes, send_random_planes
 from gpu_ss.provider.specs.transfers import pick
 from gpu_ss.ring import WORD, Array, Ring, lead_of
@@ -71,11 +72,11 @@ class OtPair:
 
     def _and_vector(self, choice: Array, payload: Array) -> Array:
         backend, triple = self.backend, self._triples(choice.size, len(payload))
-        mine = backend.xp.concatenate([choice[None] ^ triple.b, payload ^ triple.a])
+        choice, payload = map(backend.xp.ascontiguousarray, (choice, payload))
+        mine = backend.and_masked(choice, payload, triple.b, triple.a)
         (received,) = self._channel.exchange(TAG_AND, [frame(backend, mine)], [8 * int(mine.size)])
-        opened = mine ^ backend.asarray(np.frombuffer(received, np.uint64)).reshape(mine.shape)
-        d, e = opened[:1], opened[1:]
-        return triple.c ^ (d & triple.a) ^ (e & triple.b) ^ (d & e & lead_of(self.rank))
+        other = backend.asarray(np.frombuffer(received, np.uint64)).reshape(mine.shape)
+        return backend.and_opened(mine, other, triple.b, triple.a, triple.c, lead_of(self.rank))
 
     def add(self, own: Array, ends: Sequence[int]) -> Array:
         """The bits [b, W] of x_0 + x_1 from this party's own number, of which the first ends[k] words have bit k.
@@ -97,11 +98,22 @@ class OtPair:
         )
 
     def _overlap(self, planes: Array) -> Array:
-        backend, n = self.backend, WORD * planes.size
+        backend = self.backend
         flat = backend.xp.ascontiguousarray(planes).reshape(1, -1)
-        share = self._bit_products(flat, backend.plane_words(flat, n)[0], n, 1)
-        each = backend.bit_plane(share, 0).reshape(planes.shape)
-        return backend.xor_rows(backend.xp.ascontiguousarray(each)[None])[0]
+        share = self._bit_products(flat, WORD * int(flat.size))
+        return backend.xor_rows(share.reshape(1, *planes.shape))[0]
+
+    def _bit_products(self, own: Array, n: int) -> Array:
+        """Rank 0's n bits times rank 1's, both [1, W]: products modulo 2, with all sums as XOR of planes."""
+        if self.rank == 0:
+            zero, one = send_random_planes(self._sender, n, 1)
+            flips = told_planes(self._sender, n)
+            tell(self._sender, TAG_PRODUCTS, (own ^ zero ^ one)[0])
+            return zero ^ (zero ^ one) & flips
+        random, key = receive_random_planes(self._receiver, n, 1)
+        send_planes(self._receiver, own ^ random, n)
+        (correction,) = heard(self._receiver, TAG_PRODUCTS, [own.size]).reshape(1, -1)
+        return key ^ correction & own
 
     def triples(self, words: int, payload: int) -> tuple[Array, Array, Array]:
         """Random b [1, words], a [payload, words] and shares of b AND a_j. Nothing is sent."""
@@ -128,24 +140,14 @@ class OtPair:
         )
 
     def _sent_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
-        pads = self.backend.zeros((1 << width, payload, words))
-        for k in range(width):
-            both = [
-                planes.reshape(pads.shape)
-                for planes in send_random_planes(self._sender, WORD * words, payload << width)
-            ]
-            for j in range(1 << width):
-                pads[j] ^= both[j >> k & 1][j]
-        return pads, self.backend.zeros((payload, words))
+        zero, one = send_random_planes(self._sender, WORD * width * words, payload << width)
+        return self.backend.digit_pads(zero, one, width), self.backend.zeros((payload, words))
 
     def _received_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
-        bits, total = [], self.backend.zeros((1 << width, payload, words))
-        for _ in range(width):
-            own, planes = receive_random_planes(self._receiver, WORD * words, payload << width)
-            total = total ^ planes.reshape(total.shape)
-            bits.append(own[0])
-        choice = self.backend.xp.stack(bits)
-        return choice, pick(total[None], choice[None])[0]
+        own, planes = receive_random_planes(self._receiver, WORD * width * words, payload << width)
+        choice = own.reshape(width, words)
+        pads = self.backend.xor_rows(planes.reshape(-1, width, words))
+        return choice, pick(pads.reshape(1, 1 << width, payload, words), choice[None])[0]
 
     # Bits and numbers
 
@@ -162,13 +164,12 @@ class OtPair:
     def _mux(self, bits: Array, x: Array, ring: Ring) -> Array:
         """b x = b_0 x_0 + b_1 x_1 + b_1 (1 - 2 b_0) x_0 + b_0 (1 - 2 b_1) x_1, the last two by OT."""
         m, n = x.shape
-        b = self.backend.plane_words(self.backend.xp.ascontiguousarray(bits)[None], n)[0]
-        turned = x - ((x * b) << ONE)
-        mine, (_, other) = self._both(
-            convert.send_products.steps(self._sender, turned, ring.bits, chosen=True),
-            convert.receive_products.steps(self._receiver, n, ring.bits, choice=bits[None], rows=m),
+        plane = bits[None]
+        base, (keys, corrections) = self._both(
+            convert.send_mux.steps(self._sender, plane, x, ring.bits),
+            convert.receive_mux.steps(self._receiver, plane, n, ring.bits, m),
         )
-        return ring.reduce(x * b + mine + other)
+        return self.backend.mux_shares(base, keys, corrections, plane, ring.bits)
 
     def value(self, bits: Array, n: int, ring: Ring) -> Array:
         """n bits, a plane [W], as numbers 0 or 1: [n]."""
@@ -181,18 +182,12 @@ class OtPair:
         )
 
     def _value(self, bits: Array, n: int, ring: Ring) -> Array:
-        """b_0 XOR b_1 = b_0 + b_1 - 2 b_0 b_1, so the product is needed modulo 2^(w - 1) only."""
-        b = self.backend.plane_words(self.backend.xp.ascontiguousarray(bits)[None], n)[0]
+        """b_0 XOR b_1 = b_0 + b_1 - 2 b_0 b_1."""
         if ring.bits == 1:
-            return b
-        both = self._bit_products(bits[None], b, n, ring.bits - 1)
-        return ring.reduce(b - (both << ONE))
-
-    def _bit_products(self, plane: Array, words: Array, n: int, bits: int) -> Array:
-        """Rank 0's own n bits times rank 1's, given as a plane and as words: [n]."""
+            return self.backend.plane_words(bits[None], n)[0]
         if self.rank == 0:
-            return convert.send_products(self._sender, words, bits, chosen=True)
-        return convert.receive_products(self._receiver, n, bits, choice=plane)[1]
+            return convert.send_value(self._sender, bits[None], n, ring.bits)
+        return convert.receive_value(self._receiver, bits[None], n, ring.bits)
 
     def wrap_product(self, a: Array, n: int, group: Ring | Field) -> tuple[Array, Array]:
         """a_i b_i for rank 0's bits a, a plane [1, W], and random bits b of rank 1: (b or a, share [n])."""

@@ -23,7 +23,7 @@ def send_random_planes(source: CotSender, n: int, bits: int) -> tuple[Array, Arr
 def receive_random_planes(source: CotReceiver, n: int, bits: int) -> tuple[Array, Array]:
     """As `convert.receive_random`: choice bits [1, W], and the messages they choose as bit planes [bits, W]."""
     pieces = [
-        (source.backend.choice_plane(piece[1]), _planes(source, piece, (NOTHING,), bits)[0])
+        (source.backend.choice_planes(piece[1], 1), _planes(source, piece, (NOTHING,), bits)[0])
         for piece in _pieces(source, n)
     ]
     own, chosen = (_side_by_side(source, part) for part in zip(*pieces, strict=True))

@@ -93,7 +93,6 @@ ROWS: list[Row] = [
     ),
     ("hash_blocks", "threads", lambda words: (words(40_001, 2), [(0, 0), (1, 2)], 2**32 - 20_000, ALL - 1, 12)),
     ("hash_planes", "threads", lambda words: (words(40_001, 2), [(0, 0), (1, 2)], 2**32 - 20_000, ALL, 12)),
-    *(("choice_plane", f"{n}", lambda words, n=n: (words(n, 2),)) for n in (0, 1, 17, 63, 64, 65, 1000, 200_001)),
 ]  # fmt: skip
 
 
@@ -303,7 +302,6 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         lambda: backend.hash_blocks(targets, [(0, 0)], 0, 0, 1),
         lambda: backend.hash_planes(table, [(0, 0)], 0, 0, 65),
         lambda: backend.hash_planes(targets, [(0, 0)], 0, 0, 1),
-        lambda: backend.choice_plane(targets),
         lambda: backend.xor_rows(table),
     ):
         with pytest.raises(ValueError):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.provider.ot import convert
+from gpu_ss.provider.ot import convert, messages
 from gpu_ss.provider.ot.triples import and_triples
 from net import Channel, ProtocolError
 from tests.support.backends import EVERY_BACKEND, open_backend
@@ -158,8 +158,8 @@ def test_choices_are_masked_and_nothing_follows_the_last() -> None:
         choice = np.full((1, -(-n // 64)), fill, np.uint64)
 
         def spy(source: DealtSender, choice: Any = choice) -> Any:
-            (frame,) = source.channel.recv(convert.TAG_CHOICE, [8 * choice.size])
-            source.channel.send(convert.TAG_MESSAGES, [bytes(8 * (-(-2 * n // 64)))])
+            (frame,) = source.channel.recv(messages.TAG_CHOICE, [8 * choice.size])
+            source.channel.send(messages.TAG_MESSAGES, [bytes(8 * (-(-2 * n // 64)))])
             return np.frombuffer(frame, np.uint64)
 
         plane, _ = run(
@@ -177,8 +177,8 @@ def test_masked_messages_hide_what_was_not_chosen() -> None:
 
     def receive(source: DealtReceiver) -> Any:
         own, key = convert.receive_random(source, n)
-        source.channel.send(convert.TAG_CHOICE, [choice ^ own])
-        (frame,) = source.channel.recv(convert.TAG_MESSAGES, [16 * n])
+        source.channel.send(messages.TAG_CHOICE, [choice ^ own])
+        (frame,) = source.channel.recv(messages.TAG_MESSAGES, [16 * n])
         offered = np.frombuffer(frame, np.uint64).reshape(2, n)
         assert not (offered[0] ^ key[:, 0]).any()
         return offered[1] ^ key[:, 0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_ss.provider.ot import convert, extension, silent
+from gpu_ss.provider.ot import convert, extension, messages, silent
 from gpu_ss.provider.ot import parameters as lpn
 from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
@@ -123,13 +123,13 @@ def test_everything_sent_is_uniform_and_in_the_same_order(name: str) -> None:
 def test_unmasked_choices_would_be_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = convert.receive_random
 
-    def without_choice(*args: Any) -> Any:
-        own, keys = original(*args)
+    def without_choice(*args: Any, **rows: int) -> Any:
+        own, keys = original(*args, **rows)
         return own & np.uint64(0), keys
 
     monkeypatch.setattr(convert, "receive_random", without_choice)
     sent = observe(OPERATIONS[name], EXTREMES["ones"], 1)[1][1]
-    assert worst_bias(sent[convert.TAG_CHOICE]) > LIMIT
+    assert worst_bias(sent[messages.TAG_CHOICE]) > LIMIT
 
 
 def test_a_triple_of_zeros_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
