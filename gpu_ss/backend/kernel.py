@@ -14,9 +14,9 @@ import numpy as np
 from gpu_ss.backend import checks, product
 from gpu_ss.backend.kernel_circuits import CircuitKernels
 from gpu_ss.backend.kernel_fields import FieldKernels
-from gpu_ss.backend.kernel_lattice import LatticeKernels
 from gpu_ss.backend.kernel_lookups import LookupKernels
 from gpu_ss.backend.kernel_oblivious import ObliviousKernels
+from gpu_ss.backend.kernel_slots import SlotKernels
 from gpu_ss.backend.kernel_steps import StepKernels
 from gpu_ss.backend.product import Factor, Forms
 from gpu_ss.ring import WORD, Array, word_count
@@ -25,9 +25,7 @@ _KEY_WORDS = np.dtype("<u8")
 _TILE = 4  # matmul.cu computes tiles of this side
 
 
-class KernelBackend(
-    CircuitKernels, FieldKernels, LatticeKernels, LookupKernels, ObliviousKernels, StepKernels
-):
+class KernelBackend(CircuitKernels, FieldKernels, SlotKernels, LookupKernels, ObliviousKernels, StepKernels):
     """Operations as launches of the kernels in `signatures.KERNELS`."""
 
     def keystream(self, key: bytes, nonce: int, first_block: int, n_words: int) -> Array:
