@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.prg import Stream
+from gpu_ss.prg import Prg, Stream
 from gpu_ss.ring import Array
 
 WORDS = 2  # of keystream for one element
@@ -50,8 +50,8 @@ class Field:
         """Numbers above -p, as words modulo 2^64, plus p where they are negative."""
         return x + (np.uint64(self.prime) & (np.uint64(0) - (x >> np.uint64(63))))
 
-    def draw(self, stream: Stream, shape: tuple[int, ...], backend: Backend) -> Array:
-        """The next elements of a keystream, uniform."""
+    def draw(self, stream: Stream | Prg, shape: tuple[int, ...], backend: Backend) -> Array:
+        """The next elements of a keystream, or of a party's generator, uniform."""
         high, low = stream.words((WORDS, *shape))
         return backend.field_reduce(high, low, self.prime)
 

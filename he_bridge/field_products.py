@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 
@@ -26,20 +26,19 @@ from gpu_ss.provider.made import Batch
 from gpu_ss.provider.specs.fields import FieldProduct, FieldRowProduct, FieldRowSquareSum
 from gpu_ss.ring import Array
 from he_bridge.field_sets import params_of
-from he_bridge.field_slots import Name, Step, step_bytes
+from he_bridge.field_slots import step_bytes
+from he_bridge.field_steps import SLOTS, Name, Spare, Step
 from he_bridge.pace import Work
 from he_bridge.products import Products
-from he_bridge.tenseal_io import Words
 
 #: The correlations made here.
 KINDS: tuple[type[Correlation], ...] = (FieldProduct, FieldRowProduct, FieldRowSquareSum)
 RowSpec = FieldRowProduct | FieldRowSquareSum
 
-SLOTS = 8192
 _CHUNK = 16  # vectors of a mask in a step; their squares are summed
 _CALL = 32  # steps in a call
 _MATRIX, _FACTOR = "a", "b"
-_ELEMENT_NS = 3_500.0  # CPU time of both parties, for the display of progress
+_ELEMENT_NS = 200.0  # CPU time of both parties, for the display of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,23 @@ class Unit:
             steps.append(Step(uploads, (*summed, *each), factors))
         return steps
 
-    def columns_of(self, step: Step) -> list[slice]:
-        """Those of a step's vectors."""
-        return [self.columns[name[1]] for name in step.uploads if name[0] == _MATRIX]
+    def columns_of(self, step: Step) -> slice:
+        """Those of a step's vectors, which follow each other."""
+        return self.span([which for kind, which in step.uploads if kind == _MATRIX])
+
+    def span(self, vectors: Sequence[int]) -> slice:
+        """The columns of vectors that follow each other."""
+        return slice(self.columns[vectors[0]].start, self.columns[vectors[-1]].stop)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.rows.stop - self.rows.start)
+
+    @property
+    def width(self) -> int:
+        """Columns of a full vector."""
+        return int(self.columns[0].stop - self.columns[0].start)
 
 
 @cache
@@ -86,12 +99,21 @@ def _vectors(cut: Sequence[Unit]) -> int:
     return sum(len(unit.columns) + 1 for unit in cut)
 
 
+def _flat_step(vectors: Sequence[int]) -> Step:
+    """Each of these vectors of both parties multiplied by the other's."""
+    names = tuple((_MATRIX, k) for k in vectors)
+    return Step(names, tuple(((name, name),) for name in names))
+
+
 def made_bytes(specs: Sequence[Correlation]) -> float:
-    """Bytes to make these correlations, both ways: what is left of the last flat vector is shared with others."""
-    total, flat = 0.0, Step(((_MATRIX, 0),), ((((_MATRIX, 0), (_MATRIX, 0)),),))
+    """Bytes to make these correlations with the engine `native`, both ways, without keys.
+
+    What is left of the last flat step is shared with others.
+    """
+    total, flat = 0.0, _flat_step(range(_CHUNK))
     for spec in specs:
         if isinstance(spec, FieldProduct):
-            total += step_bytes(params_of(field_of(spec.prime)), flat) * spec.n / SLOTS
+            total += step_bytes(params_of(field_of(spec.prime)), flat) * spec.n / (_CHUNK * SLOTS)
     for group in _by_mask(dict(enumerate(specs))).values():
         first, products, squares = _sorted(group)
         params = params_of(field_of(first.prime))
@@ -147,94 +169,120 @@ class FieldKitchen:
 
     def _flat(self, field: Field, specs: dict[int, FieldProduct]) -> dict[int, Array]:
         """Products one after the other in full vectors."""
-        parts = [self._host(self._batch.part((s.a, s.b)[self._rank])) for s in specs.values()]
-        own = np.concatenate([part.reshape(-1) for part in parts])
-        names = [(_MATRIX, k) for k in range(-(-own.size // SLOTS))]
-        every = [Step((name,), (((name, name),),)) for name in names]
-        found: list[Words] = []
-        for first in range(0, len(every), _CHUNK * _CALL):
-            steps = every[first : first + _CHUNK * _CALL]
-            show = self._work.part(_ELEMENT_NS * SLOTS * len(steps))
-            found += self._products.in_field(field, steps, _Flat(own).vector, show)
-        shares = self._backend.asarray(np.concatenate(found)[: own.size])
+        parts = [self._batch.share((spec.a, spec.b)[self._rank]) for spec in specs.values()]
+        own = self._backend.xp.concatenate([part.reshape(-1) for part in parts])
+        count, found = -(-own.size // SLOTS), []
+        every = [_flat_step(range(k, min(count, k + _CHUNK))) for k in range(0, count, _CHUNK)]
+        for first in range(0, len(every), _CALL):
+            steps = every[first : first + _CALL]
+            show = self._work.part(_ELEMENT_NS * SLOTS * _CHUNK * len(steps))
+            found += self._products.in_field(field, steps, _Flat(own).vectors, show)
+        shares = self._backend.xp.concatenate(found).reshape(-1)[: own.size]
         ends = accumulate((spec.n for spec in specs.values()), initial=0)
         return {number: shares[start:end] for number, (start, end) in zip(specs, pairwise(ends), strict=True)}
 
     def _rows(self, group: dict[int, RowSpec]) -> dict[int, Array]:
         """All products and the squares of one mask."""
+        backend = self._backend
         first, products, squares = _sorted(group)
         field, rows, n = field_of(first.prime), first.rows, first.n
         a = self._batch.share(first.a).reshape(rows, n)
         factors = [self._batch.share(spec.b).reshape(-1) for spec in products.values()]
-        hosts = self._host(a), [self._host(b) for b in factors]
-        crossed = np.zeros((len(factors), rows, n), np.uint64)
-        sums = np.zeros(rows, np.uint64)
+        crossed, sums = backend.empty((len(factors), rows, n)), backend.zeros((rows,))
         cut = units(rows, n)
         for unit in cut:
             show = self._work.part(sum(cost_ns(spec) for spec in group.values()) / len(cut))
-            steps = unit.steps(bool(squares), len(factors))
-            replies = iter(self._products.in_field(field, steps, _Laid(unit, *hosts).vector, show))
-            for step in steps:
-                columns = unit.columns_of(step)
+            steps, layout = unit.steps(bool(squares), len(factors)), _Laid(backend, unit, a, factors)
+            for step, replies in zip(
+                steps, self._products.in_field(field, steps, layout.vectors, show), strict=True
+            ):
                 if squares:
-                    sums[unit.rows] = _added(field, sums[unit.rows], _row_sums(field, unit, next(replies)))
-                for w in range(len(factors)):
-                    for some in columns:
-                        crossed[w, unit.rows, some] = _columns(unit, some, next(replies))
-        backend, made = self._backend, {}
+                    own = layout.row_sums(field, replies[0])
+                    sums[unit.rows] = field.add(sums[unit.rows], own)
+                columns = unit.columns_of(step)
+                for cross, some in zip(crossed, layout.each(replies, bool(squares)), strict=True):
+                    cross[unit.rows, columns] = layout.columns(some)[:, : columns.stop - columns.start]
+        made = {}
         for number, b, cross in zip(products, factors, crossed, strict=True):
-            made[number] = backend.field_multiply_add(a, b, backend.asarray(cross), field.prime)
+            made[number] = backend.field_multiply_add(a, b, cross, field.prime)
         for number in squares:
-            twice = backend.asarray(field.add(sums, sums))
-            made[number] = field.add(backend.field_dots(a, a, field.prime), twice)
+            made[number] = field.add(backend.field_dots(a, a, field.prime), field.add(sums, sums))
         return made
-
-    def _host(self, array: Array) -> Words:
-        return self._backend.to_host(array)
 
 
 class _Flat:
     """Numbers one after the other."""
 
-    def __init__(self, own: Words) -> None:
+    def __init__(self, own: Array) -> None:
         self._own = own
 
-    def vector(self, name: Name) -> Words:
-        (_, which) = name
-        return self._own[which * SLOTS : (which + 1) * SLOTS]
+    def vectors(self, names: Sequence[Name], spare: Spare) -> Array:
+        first = names[0][1]
+        some = self._own[first * SLOTS : (first + len(names)) * SLOTS]
+        if some.size == len(names) * SLOTS:
+            return some.reshape(-1, SLOTS)
+        out = spare(len(names))
+        out.reshape(-1)[: some.size] = some
+        return out
 
 
 class _Laid:
     """The vectors of a unit: column after column."""
 
-    def __init__(self, unit: Unit, a: Words, factors: list[Words]) -> None:
+    def __init__(self, backend: Backend, unit: Unit, a: Array, factors: list[Array]) -> None:
+        self._backend = backend
         self._unit = unit
         self._a = a
         self._factors = factors
+        self._used = unit.height * unit.width  # places of a full vector
 
-    def vector(self, name: Name) -> Words:
-        kind, which = name
-        if kind == _MATRIX:
-            return np.ascontiguousarray(self._a[self._unit.rows, self._unit.columns[which]].T).reshape(-1)
-        width = self._unit.columns[0].stop - self._unit.columns[0].start
-        return np.tile(self._factors[which][self._unit.rows], width)
+    def vectors(self, names: Sequence[Name], spare: Spare) -> Array:
+        """Those of a mask follow each other."""
+        out, start = self._room(names, spare), 0
+        for kind, group in groupby(names, lambda name: name[0]):
+            which = [number for _, number in group]
+            place = out[start : start + len(which)]
+            if kind == _MATRIX:
+                self._lay(place, which)
+            else:
+                for vector, number in zip(place, which, strict=True):
+                    rows = self._factors[number][self._unit.rows]
+                    vector[: self._used].reshape(self._unit.width, -1)[...] = rows
+            start += len(which)
+        return out
 
+    def _room(self, names: Sequence[Name], spare: Spare) -> Array:
+        """Vectors of which every place that is not written is spare."""
+        last = self._unit.columns[-1]
+        cut_short = (
+            last.stop - last.start < self._unit.width and (_MATRIX, len(self._unit.columns) - 1) in names
+        )
+        if self._used < SLOTS or cut_short:
+            return spare(len(names))
+        return self._backend.empty((len(names), SLOTS))
 
-def _columns(unit: Unit, columns: slice, reply: Words) -> Words:
-    """The places of a reply as rows and columns."""
-    rows, width = unit.rows.stop - unit.rows.start, columns.stop - columns.start
-    return reply[: rows * width].reshape(width, rows).T
+    def _lay(self, place: Array, vectors: list[int]) -> None:
+        """The columns of the mask into full vectors and, if some are left, the beginning of one more."""
+        width = self._unit.width
+        block = self._backend.xp.ascontiguousarray(self._a[self._unit.rows, self._unit.span(vectors)].T)
+        full = len(block) // width
+        place[:full, : self._used] = block[: full * width].reshape(full, self._used)
+        if full < len(vectors):
+            rest = block[full * width :].reshape(-1)
+            place[full, : rest.size] = rest
 
+    def each(self, replies: Array, squares: bool) -> list[Array]:
+        """The replies for each factor, after the one for squares."""
+        replies, count = replies[int(squares) :], len(self._factors)
+        each = len(replies) // max(1, count)
+        return [replies[k * each : (k + 1) * each] for k in range(count)]
 
-def _row_sums(field: Field, unit: Unit, reply: Words) -> Words:
-    """The places of each row added up: none but those of the unit's first columns are in use."""
-    by_column = _columns(unit, unit.columns[0], reply).T
-    total: Words = by_column[0].copy()
-    for column in by_column[1:]:
-        total = _added(field, total, column)
-    return total
+    def columns(self, replies: Array) -> Array:
+        """The places of replies as rows and columns."""
+        return replies[:, : self._used].reshape(-1, self._unit.height).T
 
-
-def _added(field: Field, x: Words, y: Words) -> Words:
-    total: Words = field.add(x, y)
-    return total
+    def row_sums(self, field: Field, reply: Array) -> Array:
+        """The places of each row added up: none but those of the unit's first columns are in use."""
+        rows = self._backend.xp.ascontiguousarray(self.columns(reply[None]))
+        ones = self._backend.zeros(rows.shape) + np.uint64(1)
+        return self._backend.field_dots(rows, ones, field.prime)

@@ -5,165 +5,172 @@ summed in each reply:
 
     client                                  server
       Enc(u) for each upload       ------>    sum Enc(u) v + R for each reply
-      the sums + R, modulo p       <------    masked, re-randomised, switched (`Evaluator.release`)
+      the sums + R, modulo t       <------    masked, re-randomised, shortened (`rlwe.reply`)
 
-Vectors are 8192 elements; u is the client's and v the server's of the names in the step. The client's share of a
-reply is what it decrypts, the server's -R.
+Vectors are 8192 elements modulo a prime t; u is the client's and v the server's of the names in the step. Enc(u)
+is (b, a), b + a s = round(q m / t) + e for the plaintext m with u in its slots, and a from a seed. The client's
+share of a reply is what it decrypts, the server's -R.
 
-What is revealed. To the server: nothing beyond RLWE (128 bits). To the client: R is uniform modulo p, so what it
+What is revealed. To the server: nothing beyond RLWE (128 bits). To the client: R is uniform modulo t, so what it
 decrypts is uniform whatever the products are; and the noise of a reply, see `field_sets`. Both parties follow the
-protocol (semi-honest), and the client's vectors must be uniform. The time taken tells if one of the server's is
-zero throughout.
+protocol (semi-honest), and the client's vectors must be uniform.
 
-A round trip, then a stream: the next step's vectors are on their way before a reply is awaited.
-Source: as `slots`.
+A round trip, then a stream: the next step's vectors are on their way before a reply is awaited. All vectors of a
+step are one array, and never leave the backend but packed.
+Source: Brakerski, Fan and Vercauteren, 2012/144; Smart and Vercauteren, 2011/133 (slots).
 """
 
 from __future__ import annotations
 
-import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
-from he_bridge.errors import CiphertextError
+from gpu_ss.backend.base import Backend
+from gpu_ss.prg import Prg, fresh_key
+from gpu_ss.ring import Array
+from he_bridge import rlwe, wire
 from he_bridge.field_sets import FieldParams
+from he_bridge.field_steps import FieldEngine, Name, Step, Vectors
 from he_bridge.pace import Progress, silent
-from he_bridge.remainders import Generator, below, os_words
-from he_bridge.tenseal_bfv import Bfv, Cipher, KeyHolder, Operand, receive_keys, send_keys
-from he_bridge.tenseal_io import SEED_BYTES, Words
-from net.channel import Channel
-
-_KEY_TAG, _UP_TAG, _DOWN_TAG = "he.field.key", "he.field.up", "he.field.down"
-_COUNTER = struct.Struct("<4Q")  # steps, this step, its uploads and replies
-
-#: Names a vector that each party has: the client's is encrypted, the server's multiplies.
-Name = tuple[str, int]
-#: This party's vector of a name, of up to 8192 elements; the rest is filled up.
-Vectors = Callable[[Name], Words]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """uploads: the client's vectors that travel. replies: of each the pairs (client's, server's) that are
-    multiplied and summed. kept: uploads that later steps use too."""
-
-    uploads: tuple[Name, ...]
-    replies: tuple[tuple[tuple[Name, Name], ...], ...]
-    kept: tuple[Name, ...] = ()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return len(self.uploads), len(self.replies)
+from he_bridge.ring import SEED_BYTES
+from he_bridge.wire import HEADER_BYTES, Header, Kind
+from net import Channel
 
 
 def step_bytes(params: FieldParams, step: Step) -> int:
     """Payload bytes of a step, both ways."""
     uploads, replies = step.size
-    return _COUNTER.size + uploads * (params.up_bytes + SEED_BYTES) + replies * params.down_bytes
+    return 2 * HEADER_BYTES + SEED_BYTES + uploads * params.up_bytes + replies * params.down_bytes
 
 
-class _Party(ABC):
+class _Party(FieldEngine):
     """What both parties do alike."""
 
-    def __init__(self, channel: Channel, params: FieldParams, generator: Generator = os_words) -> None:
+    def __init__(self, backend: Backend, channel: Channel, params: FieldParams) -> None:
+        params.check(1)  # what depends on the sums is checked for every call
         self._params = params
         self._channel = channel
-        self._generator = generator
-        self._bfv = Bfv(params.bfv, params.field.prime)
+        self._ring = params.ring(backend)
+        self._prg = Prg(backend)
+        self._calls = 0
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._params})"
+        return f"{type(self).__name__}({self._params.encryption.name}, <hidden>)"
+
+    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Array]:
+        self._params.check_call(Counter(len(reply) for step in steps for reply in step.replies))
+        found = []
+        self._begin(steps, vectors)
+        for index in range(len(steps)):
+            found.append(self._turn(steps, index, vectors))
+            progress(index + 1, len(steps))
+        self._channel.flush()
+        self._calls += 1
+        return found
 
     @abstractmethod
-    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Words]:
-        """This party's shares of all replies in order, [8192] each. ParameterError if too many for one call."""
+    def _begin(self, steps: Sequence[Step], vectors: Vectors) -> None:
+        """What comes before the first step."""
 
-    def _checked(self, steps: Sequence[Step]) -> None:
-        self._params.check_call(Counter(len(reply) for step in steps for reply in step.replies))
+    @abstractmethod
+    def _turn(self, steps: Sequence[Step], index: int, vectors: Vectors) -> Array:
+        """This party's share of a step's replies."""
 
-    def _counter(self, steps: Sequence[Step], index: int) -> bytes:
-        return _COUNTER.pack(len(steps), index, *steps[index].size)
+    def _header(self, kind: Kind, steps: Sequence[Step], index: int) -> Header:
+        """Says where in which exchange a message belongs."""
+        uploads, replies = steps[index].size
+        count = uploads if kind is Kind.INPUTS else replies
+        place = (self._calls, len(steps), uploads, replies, index, count)
+        return Header(kind, self._ring.params.digest, bytes(wire.DIGEST_BYTES), *place)
 
-    def _random(self, n: int) -> Words:
-        return below(self._generator, self._params.field.prime, n)
+    def _random(self, n: int) -> Array:
+        """Uniform vectors [n, N]."""
+        return self._ring.field.draw(self._prg, (n, self._ring.degree), self._ring.backend)
 
 
 class FieldClient(_Party):
     """Rank 0: draws the secret key and sends the public one when it is made."""
 
-    def __init__(self, channel: Channel, params: FieldParams, generator: Generator = os_words) -> None:
-        super().__init__(channel, params, generator)
-        self._key = KeyHolder(self._bfv)
-        send_keys(channel, _KEY_TAG, [self._key])
+    def __init__(self, backend: Backend, channel: Channel, params: FieldParams) -> None:
+        super().__init__(backend, channel, params)
+        self._secret, public = rlwe.keygen(self._ring, self._prg)
+        wire.send_public_key(channel, self._ring, public)
 
-    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Words]:
-        self._checked(steps)
-        found: list[Words] = []
-        self._offer(steps, 0, vectors)
-        for index, step in enumerate(steps):
-            if index + 1 < len(steps):
-                self._offer(steps, index + 1, vectors)
-            count = len(step.replies)
-            (frame,) = self._channel.recv(_DOWN_TAG, [self._bfv.reply_bytes(count)], round=index == 0)
-            found += list(self._key.decrypt(frame, count))
-            progress(index + 1, len(steps))
-        self._channel.flush()
-        return found
+    def _begin(self, steps: Sequence[Step], vectors: Vectors) -> None:
+        if steps:
+            self._offer(steps, 0, vectors)
+
+    def _turn(self, steps: Sequence[Step], index: int, vectors: Vectors) -> Array:
+        if index + 1 < len(steps):
+            self._offer(steps, index + 1, vectors)
+        ring, header = self._ring, self._header(Kind.REPLIES, steps, index)
+        reply = wire.recv_replies(self._channel, ring, header, ring.degree, round=index == 0)
+        return ring.slots(rlwe.decrypt(ring, self._secret, reply))
 
     def _offer(self, steps: Sequence[Step], index: int, vectors: Vectors) -> None:
         """Unused places are filled with random elements: the bound on the noise wants uniform vectors."""
-        values = []
-        for name in steps[index].uploads:
-            own = vectors(name)
-            values.append(np.concatenate([own, self._random(self._bfv.degree - own.size)]))
-        frames = [self._counter(steps, index), self._key.encrypt(values)]
-        self._channel.send(_UP_TAG, frames, round=index == 0)
+        ring, seed = self._ring, fresh_key()
+        plaintexts = ring.plaintexts(vectors(steps[index].uploads, self._random))
+        b = rlwe.encrypt(ring, self._secret, plaintexts, seed, self._prg)
+        header = self._header(Kind.INPUTS, steps, index)
+        wire.send_inputs(self._channel, ring, header, seed, b, round=index == 0)
 
 
 class FieldServer(_Party):
     """Rank 1: evaluates. Receives the public key when it is made."""
 
-    def __init__(self, channel: Channel, params: FieldParams, generator: Generator = os_words) -> None:
-        super().__init__(channel, params, generator)
-        (self._evaluator,) = receive_keys(channel, _KEY_TAG, [self._bfv])
+    def __init__(self, backend: Backend, channel: Channel, params: FieldParams) -> None:
+        super().__init__(backend, channel, params)
+        self._public = wire.recv_public_key(channel, self._ring)
+        self._held: _Held | None = None
 
-    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Words]:
-        self._checked(steps)
-        prime, found = np.uint64(self._params.field.prime), []
-        ciphers: dict[Name, Cipher] = {}
-        for index, step in enumerate(steps):
-            ciphers |= self._received(steps, index)
-            masks = self._random(len(step.replies) * self._bfv.degree).reshape(-1, self._bfv.degree)
-            totals = self._totals(step, ciphers, vectors)
-            self._channel.send(_DOWN_TAG, [self._evaluator.release(totals, masks)], round=index == 0)
-            found += [(prime - mask) % prime for mask in masks]
-            ciphers = {name: ciphers[name] for name in step.kept}
-            progress(index + 1, len(steps))
-        self._channel.flush()
-        return found
+    def _begin(self, steps: Sequence[Step], vectors: Vectors) -> None:
+        self._held = None
 
-    def _received(self, steps: Sequence[Step], index: int) -> dict[Name, Cipher]:
-        """The client's vectors of a step."""
-        uploads = steps[index].uploads
-        sizes = [_COUNTER.size, self._bfv.fresh_bytes(len(uploads))]
-        counter, frame = self._channel.recv(_UP_TAG, sizes, round=index == 0)
-        if bytes(counter) != self._counter(steps, index):
-            raise CiphertextError(f"the client is not at step {index} of {len(steps)}: both must ask alike")
-        ciphers = self._evaluator.load(frame, len(uploads))
-        return {name: self._evaluator.factor(cipher) for name, cipher in zip(uploads, ciphers, strict=True)}
+    def _turn(self, steps: Sequence[Step], index: int, vectors: Vectors) -> Array:
+        ring, step, backend = self._ring, steps[index], self._ring.backend
+        held = self._received(steps, index)
+        factors = ring.factors(vectors(step.operands, lambda n: backend.zeros((n, ring.degree))))
+        b, a = backend.product_sums(held.b, held.a, factors, held.sums(step), ring.primes)
+        mask = self._random(len(step.replies))
+        reply = rlwe.reply(ring, self._public, b, a, mask, self._prg)
+        header = self._header(Kind.REPLIES, steps, index)
+        wire.send_replies(self._channel, ring, header, reply, round=index == 0)
+        self._held = held.only(ring.backend, step.kept) if step.kept and index + 1 < len(steps) else None
+        return ring.field.subtract(backend.zeros(mask.shape), ring.slots(mask))
 
-    def _totals(self, step: Step, ciphers: dict[Name, Cipher], vectors: Vectors) -> list[Cipher | None]:
-        """The sums of a step's replies."""
-        operands: dict[Name, Operand | None] = {}
-        for name in {theirs for reply in step.replies for _, theirs in reply}:
-            own = vectors(name)
-            zeros = np.zeros(self._bfv.degree - own.size, np.uint64)
-            operands[name] = self._evaluator.operand(np.concatenate([own, zeros]))
-        return [
-            self._evaluator.dot([(ciphers[mine], operands[theirs]) for mine, theirs in reply])
-            for reply in step.replies
-        ]
+    def _received(self, steps: Sequence[Step], index: int) -> _Held:
+        """The client's vectors of a step, after those that were kept."""
+        header = self._header(Kind.INPUTS, steps, index)
+        b, a = wire.recv_inputs(self._channel, self._ring, header, round=index == 0)
+        fresh = _Held(steps[index].uploads, b, a)
+        return fresh if self._held is None else self._held.with_more(self._ring.backend, fresh)
+
+
+class _Held:
+    """The client's vectors at the server: ciphertexts (b, a) as values, with their names."""
+
+    def __init__(self, names: tuple[Name, ...], b: Array, a: Array) -> None:
+        self.names = names
+        self.b = b
+        self.a = a
+
+    def with_more(self, backend: Backend, other: _Held) -> _Held:
+        """These, then others."""
+        join = backend.xp.concatenate
+        return _Held(
+            self.names + other.names, join([self.b, other.b], axis=1), join([self.a, other.a], axis=1)
+        )
+
+    def only(self, backend: Backend, names: tuple[Name, ...]) -> _Held:
+        """Some of these."""
+        places = [self.names.index(name) for name in names]
+        parts = ([x[:, place : place + 1] for place in places] for x in (self.b, self.a))
+        return _Held(names, *(backend.xp.concatenate(part, axis=1) for part in parts))
+
+    def sums(self, step: Step) -> list[list[tuple[int, int]]]:
+        """A step's replies, by the places of what they multiply."""
+        mine = {name: place for place, name in enumerate(self.names)}
+        theirs = {name: place for place, name in enumerate(step.operands)}
+        return [[(mine[u], theirs[v]) for u, v in reply] for reply in step.replies]

@@ -21,10 +21,11 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.field import Field
 from gpu_ss.ring import Array
-from he_bridge import choice, matmul, slot_sets
+from he_bridge import choice, matmul, slot_sets, tenseal_fields
 from he_bridge.errors import ParameterError
-from he_bridge.field_sets import FieldParams, params_of
-from he_bridge.field_slots import FieldClient, FieldServer, Step, Vectors
+from he_bridge.field_sets import params_of
+from he_bridge.field_slots import FieldClient, FieldServer
+from he_bridge.field_steps import FieldEngine, Step, Vectors
 from he_bridge.linear import Layer, RowBatchClient, RowBatchServer, Weights
 from he_bridge.matmul import BOTH, MatrixProductClient, MatrixProductServer, Terms
 from he_bridge.pace import Progress, Work, silent
@@ -33,6 +34,7 @@ from he_bridge.packing import Shape
 from he_bridge.params import ParameterSet
 from he_bridge.slot_sets import TripleParams
 from he_bridge.slots import TripleClient, TripleServer
+from he_bridge.tenseal_fields import SealFieldClient, SealFieldServer
 from he_bridge.tenseal_io import Words
 from he_bridge.tenseal_linear import ScalarWeights, SealRowBatchClient, SealRowBatchServer
 from he_bridge.wire import DIGEST_BYTES
@@ -41,7 +43,7 @@ from net import Channel
 _SLOT_CALL = 1 << 24  # elements of one call in slots
 _PIECE = 1e6  # any size: pieces of a product count alike in its progress
 
-#: Who multiplies by weights: the project's own engines, or TenSEAL.
+#: Who multiplies by weights and in fields: the project's own engines, or TenSEAL.
 Engine = Literal["native", "tenseal"]
 #: How a product with weights is made: a parameter set of the own engines, or the bits of TenSEAL's.
 Way = ParameterSet | int
@@ -60,7 +62,7 @@ class Products(ABC):
         self._shapes: list[tuple[int, ...]] = []
         self._matrices: dict[ParameterSet, MatrixProductClient | MatrixProductServer] = {}
         self._slots: dict[TripleParams, TripleClient | TripleServer] = {}
-        self._fields: dict[Field, FieldClient | FieldServer] = {}
+        self._fields: dict[Field, FieldEngine] = {}
 
     def hold(self, words: Array | None, shape: tuple[int, ...], bits: int) -> int:
         """Note a weight, in clear at the server (words of a ring of `bits`); its handle."""
@@ -177,14 +179,14 @@ class Products(ABC):
 
     def in_field(
         self, field: Field, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent
-    ) -> list[Words]:
-        """Shares of the sums of products that the steps name, see `field_slots`: one call."""
+    ) -> list[Array]:
+        """Shares of the sums of products that the steps name, see `field_steps`: one call."""
         if field not in self._fields:
-            self._fields[field] = self._new_field(params_of(field))
+            self._fields[field] = self._new_field(field)
         return self._fields[field].exchange(steps, vectors, progress)
 
     @abstractmethod
-    def _new_field(self, params: FieldParams) -> FieldClient | FieldServer:
+    def _new_field(self, field: Field) -> FieldEngine:
         """The engine of a field."""
 
 
@@ -239,8 +241,10 @@ class ClientProducts(Products):
     def _new_slots(self, params: TripleParams) -> TripleClient:
         return TripleClient(self._channel, params)
 
-    def _new_field(self, params: FieldParams) -> FieldClient:
-        return FieldClient(self._channel, params)
+    def _new_field(self, field: Field) -> FieldEngine:
+        if self._engine == "tenseal":
+            return SealFieldClient(self._backend, self._channel, tenseal_fields.params_of(field))
+        return FieldClient(self._backend, self._channel, params_of(field))
 
 
 class ServerProducts(Products):
@@ -316,8 +320,10 @@ class ServerProducts(Products):
     def _new_slots(self, params: TripleParams) -> TripleServer:
         return TripleServer(self._channel, params)
 
-    def _new_field(self, params: FieldParams) -> FieldServer:
-        return FieldServer(self._channel, params)
+    def _new_field(self, field: Field) -> FieldEngine:
+        if self._engine == "tenseal":
+            return SealFieldServer(self._backend, self._channel, tenseal_fields.params_of(field))
+        return FieldServer(self._backend, self._channel, params_of(field))
 
 
 def pieces(shape: Shape, bits: int) -> list[Shape]:

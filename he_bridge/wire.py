@@ -1,9 +1,9 @@
 """Ciphertexts as messages: a header and bit-packed residues, every size known to the receiver beforehand.
 
-A message is a header frame, a seed frame where seeds are due, and for each part and each prime one frame of
-`bit_length(p)` bits per residue; of replies, which are digits and no residues, a frame or two for each part, of 64
-bits and of what is left. The receiver knows the one header that is due (parameters, weights, shape,
-counter), so it compares instead of parsing, and allocates nothing for a message that differs. Flipped bits
+A message is a header frame, a seed frame where seeds are due, and for each part one frame of `bit_length(p)` bits
+per residue for each run of primes of one length; of replies, which are digits and no residues, a frame or two for
+each part, of 64 bits and of what is left. The receiver knows the one header that is due (parameters, weights,
+shape, counter), so it compares instead of parsing, and allocates nothing for a message that differs. Flipped bits
 within a residue are not noticed here: integrity is the channel's.
 """
 
@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from he_bridge.rlwe import PublicKey, Reply, received_reply
 from net import Channel
 
 MAGIC = b"FLHE"
-VERSION = 2
+VERSION = 3
 INPUTS_TAG, REPLIES_TAG = "he/inputs", "he/replies"
 DIGEST_BYTES = 16
 
@@ -101,14 +102,17 @@ HEADER_BYTES = _HEADER.size
 
 def residue_sizes(ring: PolyRing, polys: int, primes: tuple[int, ...]) -> list[int]:
     """Bytes of each frame that `pack_residues` gives."""
-    return [wire_bytes(polys * ring.degree, p.bit_length()) for p in primes]
+    return [wire_bytes(len(run) * polys * ring.degree, bits) for bits, run in _runs(primes)]
 
 
 def pack_residues(backend: Backend, x: Array, primes: tuple[int, ...]) -> Iterator[Any]:
-    """One frame for each prime of residues [primes, polys, N]."""
-    for row, p in zip(x, primes, strict=True):
-        words = backend.to_host(backend.pack(row.astype(np.uint64), p.bit_length()))
+    """One frame for each run of primes of one length, of residues [primes, polys, N]."""
+    start = 0
+    for bits, run in _runs(primes):
+        stop = start + len(run)
+        words = backend.to_host(backend.pack(x[start:stop].astype(np.uint64), bits))
         yield words.astype(_WORD, copy=False)
+        start = stop
 
 
 def unpack_residues(
@@ -119,13 +123,18 @@ def unpack_residues(
     sizes = residue_sizes(ring, polys, primes)
     if [frame.nbytes for frame in frames] != sizes:
         raise CiphertextError(f"frames of {sizes} bytes were due, not of {[f.nbytes for f in frames]}")
-    rows = []
-    for frame, p in zip(frames, primes, strict=True):
-        row = _unpacked(backend, frame, p.bit_length(), polys * ring.degree)
-        if int(row.max()) >= p:
+    parts = []
+    for frame, (bits, run) in zip(frames, _runs(primes), strict=True):
+        rows = _unpacked(backend, frame, bits, len(run) * polys * ring.degree).reshape(len(run), -1)
+        if (backend.to_host(rows.max(axis=1)) >= np.array(run, np.uint64)).any():
             raise CiphertextError("a ciphertext holds a number that is no residue of its prime")
-        rows.append(row.astype(np.uint32).reshape(polys, ring.degree))
-    return xp.stack(rows)
+        parts.append(rows.astype(np.uint32).reshape(len(run), polys, ring.degree))
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+
+
+def _runs(primes: tuple[int, ...]) -> list[tuple[int, list[int]]]:
+    """Primes of one length that follow each other: that length, and the primes."""
+    return [(bits, list(run)) for bits, run in groupby(primes, int.bit_length)]
 
 
 def send_public_key(channel: Channel, ring: PolyRing, key: PublicKey) -> None:

@@ -20,17 +20,17 @@ import numpy as np
 
 from gpu_ss.backend.errors import OutOfMemory
 from gpu_ss.backend.fields import Fields
-from gpu_ss.backend.lattice import Lattice
 from gpu_ss.backend.oblivious import Oblivious
 from gpu_ss.backend.operations import Operations
 from gpu_ss.backend.product import Factor
+from gpu_ss.backend.slots import Slots
 from gpu_ss.backend.transfers import Transfers
 from gpu_ss.ring import WORD, Array
 
 _WORD = np.dtype(np.uint64)
 
 
-class Backend(Operations, Fields, Lattice, Oblivious, Transfers):
+class Backend(Operations, Fields, Slots, Oblivious, Transfers):
     """A place to compute: its arrays, and the operations below on them."""
 
     name: ClassVar[str]

@@ -14,9 +14,9 @@ import numpy as np
 from gpu_ss.backend import checks, product
 from gpu_ss.backend.kernel_circuits import CircuitKernels
 from gpu_ss.backend.kernel_fields import FieldKernels
-from gpu_ss.backend.kernel_lattice import LatticeKernels
 from gpu_ss.backend.kernel_lookups import LookupKernels
 from gpu_ss.backend.kernel_oblivious import ObliviousKernels
+from gpu_ss.backend.kernel_slots import SlotKernels
 from gpu_ss.backend.kernel_steps import StepKernels
 from gpu_ss.backend.kernel_transfers import TransferKernels
 from gpu_ss.backend.product import Factor, Forms
@@ -29,9 +29,9 @@ _TILE = 4  # matmul.cu computes tiles of this side
 class KernelBackend(
     CircuitKernels,
     FieldKernels,
-    LatticeKernels,
     LookupKernels,
     ObliviousKernels,
+    SlotKernels,
     StepKernels,
     TransferKernels,
 ):

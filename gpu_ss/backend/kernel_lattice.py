@@ -18,7 +18,7 @@ from gpu_ss.ring import WORD, Array
 
 _STAGES = 3  # of a transform that one GPU launch does in registers
 _SLAB_WORDS = 1 << 20  # float64 words of a slab of residues: 8 MiB
-_ALL = 0xFFFFFFFFFFFFFFFF
+ALL = 0xFFFFFFFFFFFFFFFF
 
 
 class LatticeKernels(Launcher):
@@ -39,7 +39,7 @@ class LatticeKernels(Launcher):
         shape = self._check_factors(x, y, z, primes)
         out = self._residues(shape)
         if out.size:
-            keep, more = (0, x) if z is None else (_ALL, z)
+            keep, more = (0, x) if z is None else (ALL, z)
             sizes = (shape[1], y.shape[1], keep, shape[2])
             self._launch("multiply_add", out.size, x, y, more, out, self._moduli(primes), *sizes)
         return out
@@ -63,7 +63,7 @@ class LatticeKernels(Launcher):
         shape = self._check_sampling(words, add, primes)
         out = self._residues(shape)
         if out.size:
-            keep, more = (0, words.view(np.uint32)) if add is None else (_ALL, add)
+            keep, more = (0, words.view(np.uint32)) if add is None else (ALL, add)
             self._launch(kernel, out.size, words, more, out, self._moduli(primes), shape[1], keep, shape[2])
         return out
 
@@ -84,7 +84,7 @@ class LatticeKernels(Launcher):
             self._check_summand(x, add, primes[:-1])
         if out.size:
             constants = self._constants(tables.dropping, primes)
-            keep, more = (0, x) if add is None else (_ALL, add)
+            keep, more = (0, x) if add is None else (ALL, add)
             sizes = (count, polys, keep, size)
             self._launch("drop_prime", out.size, x, more, out, self._moduli(primes), constants, *sizes)
         return out
@@ -102,7 +102,7 @@ class LatticeKernels(Launcher):
         depth, results, size = self._check_inner(x, y, add, primes)
         out = self._residues((len(primes), 2 * results, size))
         if out.size:
-            keep, more = (0, x) if add is None else (_ALL, add)
+            keep, more = (0, x) if add is None else (ALL, add)
             sizes = (results, depth, keep, size)
             self._launch("inner_products", out.size // 2, x, y, more, out, self._moduli(primes), *sizes)
         return out
@@ -140,8 +140,9 @@ class LatticeKernels(Launcher):
         out = self.empty((2 if rest_bits else 1, *shape))
         if out.size:
             inverses = self._constants(tables.inverses, primes)
-            scales = self._constants(tables.scales, primes, bits - rest_bits)
-            sizes = (len(primes), (1 << (bits - rest_bits)) - 1, rest_bits)
+            scales = self._constants(tables.scales, primes, WORD)
+            half = divmod(1 << (2 * WORD - 1 - bits), 1 << WORD)
+            sizes = (len(primes), *half, max(0, WORD - bits), rest_bits)
             arguments = (x, out, self._moduli(primes), inverses, scales, *sizes)
             self._launch("scale_down", out[0].size, *arguments)
         return out
@@ -173,7 +174,7 @@ class LatticeKernels(Launcher):
             product = product_space[: columns * part].reshape(columns, part)
             self._launch("centred_columns", slab.size, x, slab, p, size, start, part)
             self.xp.matmul(weights, slab, out=product)
-            sizes = (p, _ALL if more else 0, size, start, part)
+            sizes = (p, ALL if more else 0, size, start, part)
             self._launch("reduced_columns", product.size, product, out, *sizes)
 
     def _transform(self, kernel: str, x: Array, primes: Primes, size: int) -> Array:
@@ -190,7 +191,8 @@ class LatticeKernels(Launcher):
                 whole, count * polys, x, out, table, self._moduli(primes), polys, log_size, log_source
             )
             return out
-        for first, stages, items in self._passes(kernel, elements, log_size, log_size - log_source):
+        forward, begin = kernel == "ntt_forward", log_size - log_source
+        for first, stages, items in self._passes(forward, elements, log_size, begin):
             out = self._residues((count, polys, size))
             sizes = (polys, log_size, log_source, first, stages)
             self._launch(kernel, items, x, out, table, self._moduli(primes), *sizes)
@@ -198,14 +200,14 @@ class LatticeKernels(Launcher):
         return x
 
     def _passes(
-        self, kernel: str, elements: int, log_size: int, begin: int
+        self, forward: bool, elements: int, log_size: int, begin: int
     ) -> Iterator[tuple[int, int, int]]:
         """(first stage, stages, items) of each launch, for the stages from `begin` on."""
         if self._transforms_at_once:
             yield begin, log_size - begin, elements >> log_size
             return
         starts = range(begin, log_size, _STAGES)
-        for first in starts if kernel == "ntt_forward" else reversed(starts):
+        for first in starts if forward else reversed(starts):
             count = min(_STAGES, log_size - first)
             yield first, count, elements >> count
 

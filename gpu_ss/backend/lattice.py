@@ -112,8 +112,8 @@ class Lattice(ABC):
         """About 2^bits x / q modulo 2^bits for coefficients x, `bits` up to MOST_DIGITS: words [1, polys, N].
 
         Of more than 64 bits these are the upper 64, and second words hold the others: [2, polys, N]. Exactly:
-        rounded sum_l z_l s_l / 2^64 for z_l = x (q / p_l)^-1 mod p_l and s_l = floor(2^(min(bits, 64) + 64) / p_l),
-        moved by the bits beyond 64. So it is off by less than 2^-30 of what the last bit of the words stands for.
+        rounded sum_l z_l s_l / 2^(128 - bits) for z_l = x (q / p_l)^-1 mod p_l and s_l = floor(2^128 / p_l). So the
+        sum lies below 2^128 x / q, modulo 2^128, by less than the sum of the primes.
         """
 
     @abstractmethod

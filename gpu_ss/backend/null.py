@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from gpu_ss.backend.base import Backend
-from gpu_ss.backend.lattice import NoLattice
 from gpu_ss.backend.oblivious import NoOblivious
 from gpu_ss.backend.product import Factor
+from gpu_ss.backend.slots import NoSlots
 from gpu_ss.backend.transfers import NoTransfers
 from gpu_ss.ring import WORD, Array, word_count
 
@@ -105,7 +105,7 @@ def _where(condition: Any, a: Any, b: Any) -> NullArray:
     return NullArray(np.broadcast_shapes(*(getattr(x, "shape", ()) for x in (condition, a, b))))
 
 
-class NullBackend(NoLattice, NoOblivious, NoTransfers, Backend):
+class NullBackend(NoSlots, NoOblivious, NoTransfers, Backend):
     """Every operation of a backend, on shapes alone."""
 
     name = "null"

@@ -19,11 +19,13 @@ LEAST_DEGREE = 64
 MOST_DEGREE = 1 << 16
 LARGEST_PRIME = 1 << 30  # the kernels keep residues up to 4 p in 32 bits
 _LEAST_PRIME = 1 << 16
-_WITNESSES = (2, 3, 5, 7)  # enough below 3,215,031,751 (Jaeschke, "On strong pseudoprimes", 1993)
+MOST_SLOT_BITS = 60
+#: Enough below 2^78 (Sorenson and Webster, "Strong pseudoprimes to twelve prime bases", 2017).
+_WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 
 
 def is_prime(n: int) -> bool:
-    """Whether 2 <= n < 2^30 is a prime (Miller-Rabin with fixed witnesses, exact in this range)."""
+    """Whether 2 <= n < 2^64 is a prime (Miller-Rabin with fixed witnesses, exact in this range)."""
     if n < 2 or any(n % p == 0 for p in _WITNESSES):
         return n in _WITNESSES
     odd, twos = n - 1, 0
@@ -54,17 +56,22 @@ def least_root(p: int, order: int) -> int:
     """The least primitive root of unity of an order that is a power of two and divides p - 1."""
     candidates = (pow(g, (p - 1) // order, p) for g in range(2, p))
     root = next(r for r in candidates if pow(r, order // 2, p) == p - 1)
-    odd_powers = _powers(root * root % p, order // 2, p) * np.uint64(root) % np.uint64(p)
+    odd_powers = _integers(_powers(root * root % p, order // 2, p), p) * root % p
     return int(odd_powers.min())
 
 
 def _powers(base: int, count: int, p: int) -> Table:
     """base^0 .. base^(count - 1) modulo p, by doubling: count a power of two."""
-    powers = np.ones(1, np.uint64)
+    powers = _integers(np.ones(1, np.uint64), p)
     while powers.size < count:
-        step = np.uint64(pow(base, powers.size, p))
-        powers = np.concatenate([powers, powers * step % np.uint64(p)])
-    return powers
+        step = powers.dtype.type(pow(base, powers.size, p)) if p < 1 << 32 else pow(base, powers.size, p)
+        powers = np.concatenate([powers, powers * step % p])
+    return powers.astype(np.uint64)
+
+
+def _integers(words: Table, p: int) -> Table:
+    """Words in which numbers below p can be multiplied: Python's integers, if need be."""
+    return words if p < 1 << 32 else words.astype(object)
 
 
 def bit_reversed(count: int) -> Table:
@@ -101,6 +108,37 @@ def transform_tables(primes: Primes, degree: int) -> Table:
 
 
 @cache
+def check_slots(prime: int, degree: int) -> int:
+    """log2 of the degree, if polynomials of that degree have slots modulo this prime."""
+    if degree & (degree - 1) or not LEAST_DEGREE <= degree <= MOST_DEGREE:
+        raise ValueError(f"the degree must be a power of two, {LEAST_DEGREE} to {MOST_DEGREE}, not {degree}")
+    if prime.bit_length() > MOST_SLOT_BITS or prime % (2 * degree) != 1 or not is_prime(prime):
+        raise ValueError(
+            f"{prime} is not a prime of up to {MOST_SLOT_BITS} bits that is 1 modulo {2 * degree}"
+        )
+    return degree.bit_length() - 1
+
+
+@cache
+def slot_table(prime: int, degree: int) -> Table:
+    """[4, N] uint64, a prime's `transform_tables` with quotients floor(w 2^64 / p)."""
+    check_slots(prime, degree)
+    order, psi = bit_reversed(degree), least_root(prime, 2 * degree)
+    rows = np.empty((4, degree), np.uint64)
+    rows[0] = _powers(psi, degree, prime)[order]
+    rows[2] = _powers(pow(psi, -1, prime), degree, prime)[order]
+    rows[2, 0] = pow(degree, -1, prime)
+    for k in (0, 2):
+        rows[k + 1] = [wide_quotient(int(w), prime) for w in rows[k]]
+    return rows
+
+
+def wide_quotient(w: int, p: int) -> int:
+    """floor(w 2^64 / p) for w below p."""
+    return (w << 64) // p
+
+
+@cache
 def moduli(primes: Primes) -> Table:
     """[primes, 4] uint32: p, floor(2^(shift + 32) / p), shift = bits of p less one, floor(2^32 / p)."""
     rows = []
@@ -118,6 +156,22 @@ def scaling(primes: Primes, bits: int) -> Table:
         unit = pow(1 << bits, -1, p)
         rows.append([*with_quotient(-unit, p), *with_quotient(-(unit << 32), p), (unit << 63) % p])
     return np.array(rows, np.uint32)
+
+
+@cache
+def element_scaling(primes: Primes, prime: int, factor: int) -> Table:
+    """[primes, 5] uint32, see `element_residues` in slots.cu; factor 1 stands for 1, 0 for -1 / prime."""
+    rows = []
+    for p in primes:
+        c = factor if factor else -pow(prime, -1, p)
+        rows.append([*with_quotient(c, p), *with_quotient(c << 32, p), -c * (prime >> 1) % p])
+    return np.array(rows, np.uint32)
+
+
+@cache
+def element_scales(primes: Primes, prime: int) -> Table:
+    """[primes, 2] uint64: floor(2^64 prime / p) in two words, the higher first."""
+    return np.array([divmod((prime << 64) // p, 1 << 64) for p in primes], np.uint64)
 
 
 @cache

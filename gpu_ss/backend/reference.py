@@ -12,15 +12,15 @@ from gpu_ss.backend.host import HostMemory
 from gpu_ss.backend.product import Factor
 from gpu_ss.backend.reference_chacha import output_words
 from gpu_ss.backend.reference_fields import ReferenceFields
-from gpu_ss.backend.reference_lattice import ReferenceLattice
 from gpu_ss.backend.reference_oblivious import ReferenceOblivious
+from gpu_ss.backend.reference_slots import ReferenceSlots
 from gpu_ss.backend.reference_transfers import ReferenceTransfers
 from gpu_ss.ring import WORD, Array, word_count
 
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
 
 
-class ReferenceBackend(ReferenceFields, ReferenceLattice, ReferenceOblivious, ReferenceTransfers, HostMemory):
+class ReferenceBackend(ReferenceFields, ReferenceSlots, ReferenceOblivious, ReferenceTransfers, HostMemory):
     """NumPy, one core: for machines without a compiler, and the standard the other backends are held to."""
 
     name = "reference"

@@ -21,13 +21,13 @@ class ReferenceLattice(Lattice):
     def ntt(self, x: Array, primes: Primes) -> Array:
         size = self._check_residues(primes, x=x)[2]
         twiddles = tables.transform_tables(primes, size)
-        rows = [_forward(y.astype(np.uint64), t[0], p) for y, t, p in zip(x, twiddles, primes, strict=True)]
+        rows = [forward(y.astype(np.uint64), t[0], p) for y, t, p in zip(x, twiddles, primes, strict=True)]
         return np.array(rows, np.uint32)
 
     def intt(self, x: Array, primes: Primes) -> Array:
         size = self._check_residues(primes, x=x)[2]
         twiddles = tables.transform_tables(primes, size)
-        rows = [_inverse(y.astype(np.uint64), t[2], p) for y, t, p in zip(x, twiddles, primes, strict=True)]
+        rows = [inverse(y.astype(np.uint64), t[2], p) for y, t, p in zip(x, twiddles, primes, strict=True)]
         return np.array(rows, np.uint32)
 
     def multiply_add(self, x: Array, y: Array, z: Array | None, primes: Primes) -> Array:
@@ -114,10 +114,10 @@ class ReferenceLattice(Lattice):
     def scale_down(self, x: Array, bits: int, primes: Primes) -> Array:
         _, rest_bits = self._check_digits(x, bits, primes)
         q = prod(primes)
-        total = (1 << WORD) >> (rest_bits + 1)
+        total = 1 << (2 * WORD - 1 - bits)
         for row, p in zip(x.astype(object), primes, strict=True):
-            total = total + row * pow(q // p, -1, p) % p * ((1 << (bits - rest_bits + WORD)) // p)
-        digits = (total >> (WORD - rest_bits)) % (1 << bits)
+            total = total + row * pow(q // p, -1, p) % p * ((1 << 2 * WORD) // p)
+        digits = (total >> (2 * WORD - bits)) % (1 << bits)
         parts = [digits >> rest_bits, *([digits % (1 << rest_bits)] if rest_bits else [])]
         return np.array(parts, np.uint64)
 
@@ -137,29 +137,29 @@ class ReferenceLattice(Lattice):
         return add
 
 
-def _forward(x: Table, twiddles: Table, p: int) -> Table:
+def forward(x: Table, twiddles: Table, p: int) -> Table:
     """Butterflies x, y -> x + w y, x - w y at half the distance each time (Cooley and Tukey)."""
     (polys, size), groups = x.shape, 1
     while groups < size:
         pairs = x.reshape(polys, groups, 2, size // (2 * groups))
-        w = twiddles[groups : 2 * groups, None].astype(np.uint64)
-        low, high = pairs[:, :, 0], pairs[:, :, 1] * w % np.uint64(p)
-        x = np.stack([low + high, low + np.uint64(p) - high], axis=2) % np.uint64(p)
+        w = twiddles[groups : 2 * groups, None].astype(x.dtype)
+        low, high = pairs[:, :, 0], pairs[:, :, 1] * w % p
+        x = np.stack([low + high, low + p - high], axis=2) % p
         groups *= 2
     return x.reshape(polys, size)
 
 
-def _inverse(x: Table, twiddles: Table, p: int) -> Table:
+def inverse(x: Table, twiddles: Table, p: int) -> Table:
     """Butterflies x, y -> x + y, (x - y) w at twice the distance each time (Gentleman and Sande)."""
     polys, size = x.shape
     groups = size // 2
     while groups:
         pairs = x.reshape(polys, groups, 2, size // (2 * groups))
-        w = twiddles[groups : 2 * groups, None].astype(np.uint64)
+        w = twiddles[groups : 2 * groups, None].astype(x.dtype)
         low, high = pairs[:, :, 0], pairs[:, :, 1]
-        x = np.stack([low + high, (low + np.uint64(p) - high) * w], axis=2) % np.uint64(p)
+        x = np.stack([low + high, (low + p - high) * w], axis=2) % p
         groups //= 2
-    return x.reshape(polys, size) * np.uint64(twiddles[0]) % np.uint64(p)
+    return np.asarray(x.reshape(polys, size) * twiddles[0] % p)
 
 
 def _column(primes: Primes) -> Table:

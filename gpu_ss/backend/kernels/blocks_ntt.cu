@@ -1,9 +1,9 @@
-// The transforms of ntt.cu for polynomials that shared memory has room for, N up to 2^13: a block of threads each, which
+// The transforms of ntt.cu (see transform.h) for polynomials that shared memory has room for, N up to 2^13: a block of threads each, which
 // reads a polynomial once and writes it once.
 //
 // Stages are done up to three at a time on 2^count elements in a thread's registers; in between, the elements lie in
 // shared memory, and all threads meet. For 13 stages: 2, 2, 3, 3, 3, and inverse the other way round.
-#include "butterflies.h"
+#include "transform.h"
 #include "warps.h"
 
 #if SIMT

@@ -1,28 +1,5 @@
-// Arithmetic modulo a prime of 3 to 60 bits in 64-bit words.
-//
-// Quotients are estimated by a high product with a rounded-down reciprocal: at most one too small, so that one
-// conditional subtraction is left.
-#include "shim.h"
-
-FN u64 high_word(u64 x, u64 y) {
-#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-  return __umul64hi(x, y);
-#else
-  return (u64)(((unsigned __int128)x * y) >> 64);
-#endif
-}
-
-// x in [0, 2p) to [0, p): the difference wraps around where x < p.
-FN u64 subtract_once(u64 x, u64 p) { return x - p < x ? x - p : x; }
-
-// x modulo p, for any x and reciprocal = floor(2^64 / p).
-FN u64 remainder_of(u64 x, u64 p, u64 reciprocal) { return subtract_once(x - high_word(x, reciprocal) * p, p); }
-
-// x y modulo p for x, y < p, with shift = bits of p - 2 and inverse = floor(2^(shift + 64) / p).
-FN u64 field_product(u64 x, u64 y, u64 p, u64 inverse, int shift) {
-  const u64 low = x * y, leading = high_word(x, y) << 1 << (63 - shift) | low >> shift;
-  return subtract_once(low - high_word(leading, inverse) * p, p);
-}
+// Elements of a prime field, one to a word: sums and products.
+#include "wide.h"
 
 // high 2^64 + low modulo p, with power = 2^64 modulo p.
 KERNEL field_reduce(const u64* __restrict__ high, const u64* __restrict__ low, u64* __restrict__ out, u64 p,

@@ -73,6 +73,19 @@ FN u32 times(u32 x, u32 y, Modulus m) {
   return reduce_once(least(rest, rest - 2 * m.p), m.p);
 }
 
+FN u64 low_words(u64 x) { return x & 0xFFFFFFFFull; }
+
+// A prime's part of s x / q in fixed point with 64 bits after the point, for q the product of the primes: by the
+// remainder theorem x / q = sum_l z_l / p_l modulo 1, with z_l = x (q / p_l)^-1 mod p_l. constant: (q / p_l)^-1 and its
+// quotient; scale: floor(2^64 s / p_l) in two words, the higher first.
+FN void add_share(u64& whole, u64& fraction, u32 x, u32 p, const u32* constant, const u64* scale) {
+  u64 z = reduce_once(times_constant(x, constant[0], constant[1], p), p);
+  u64 lower = z * low_words(scale[1]), upper = z * (scale[1] >> 32) + (lower >> 32);
+  u64 term = upper << 32 | low_words(lower);
+  fraction += term;
+  whole += z * scale[0] + (upper >> 32) + (fraction < term);
+}
+
 #if SIMT
 
 // Items are coefficients; row r is polynomial r, of `size` of them, a multiple of PLACES. A thread takes so many of one

@@ -144,6 +144,41 @@ KERNEL inner_products(const u32* __restrict__ x, const u32* __restrict__ y, cons
   }
 }
 
+// sum x_i y_j over some pairs (i, j), for both parts x_b, x_a of ciphertexts: [primes, left, N], y [primes, right, N] to
+// [primes, results, N] of each part. index: where the pairs of each result start and the last ones end, then the
+// pairs, two words each.
+KERNEL product_sums(const u32* __restrict__ x_b, const u32* __restrict__ x_a, const u32* __restrict__ y,
+                    u32* __restrict__ out_b, u32* __restrict__ out_a, const u32* __restrict__ moduli,
+                    const u64* __restrict__ index, i64 left, i64 right, i64 results, i64 size, i64 n) {
+  FOREACH_ROW(r, n, size) {
+    i64 l = r / results, begin = (i64)index[r % results], end = (i64)index[r % results + 1];
+    const u64* pairs = index + results + 1;
+    Modulus m = modulus_of(moduli, l);
+    Word word = word_modulo(m);
+#if SIMT
+    FOREACH_PLACE(i, size)
+#else
+    for (i64 i = 0; i < size; i += LANES32)
+#endif
+    {
+      Lane sum_b = splat(Lane(), 0), sum_a = sum_b;
+      for (i64 start = begin; start < end; start += SUMMANDS) {
+        auto wide_b = sum_of(sum_b), wide_a = sum_of(sum_a);
+        for (i64 t = start; t < end && t < start + SUMMANDS; t++) {
+          i64 at = (l * left + (i64)pairs[2 * t]) * size + i;
+          Lane factor = load32(Lane(), y + (l * right + (i64)pairs[2 * t + 1]) * size + i);
+          add_product(wide_b, load32(Lane(), x_b + at), factor);
+          add_product(wide_a, load32(Lane(), x_a + at), factor);
+        }
+        sum_b = reduced(Lane(), wide_b, m, word);
+        sum_a = reduced(Lane(), wide_a, m, word);
+      }
+      store32(out_b + r * size + i, sum_b);
+      store32(out_a + r * size + i, sum_a);
+    }
+  }
+}
+
 // The residues of each polynomial modulo the first `count` primes, as numbers of least magnitude, modulo all
 // primes: x [count, polys, N] to out [primes, polys * count, N].
 KERNEL digits(const u32* __restrict__ x, u32* __restrict__ out, const u32* __restrict__ moduli, i64 count,

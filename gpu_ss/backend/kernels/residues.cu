@@ -2,8 +2,6 @@
 // Z_q and Z_2^bits. Arrays of residues are [primes, polys, N]; words are [polys, N].
 #include "modular.h"
 
-FN u64 low_words(u64 x) { return x & 0xFFFFFFFFull; }
-
 // `keep` is ~0 where there is a last summand, else 0: then one row of anything stands in for it.
 
 // x y + z. y has as many polynomials as x, or one for all (y_polys = 1).
@@ -122,17 +120,7 @@ KERNEL drop_prime(const u32* __restrict__ x, const u32* __restrict__ add, u32* _
 }
 
 // round(2^bits (x + y) / q) modulo 2^bits, for the integer 0 <= x + y < q that the residues stand for.
-// By the remainder theorem (x + y) / q = sum_l z_l / p_l modulo 1, with z_l = (x + y) (q / p_l)^-1 mod p_l.
-// constants [primes, 2]: (q / p_l)^-1 and its quotient; scales [primes, 2]: floor(2^(bits + 64) / p_l) in two
-// words, so the sum is a fixed-point number with 64 fractional bits. Item = coefficient.
-FN void add_share(u64& whole, u64& fraction, u32 x, u32 p, const u32* constant, const u64* scale) {
-  u64 z = reduce_once(times_constant(x, constant[0], constant[1], p), p);
-  u64 lower = z * low_words(scale[1]), upper = z * (scale[1] >> 32) + (lower >> 32);
-  u64 term = upper << 32 | low_words(lower);
-  fraction += term;
-  whole += z * scale[0] + (upper >> 32) + (fraction < term);
-}
-
+// constants and scales: see `add_share`; scales are floor(2^(bits + 64) / p_l). Item = coefficient.
 KERNEL decode_sum(const u32* __restrict__ x, const u32* __restrict__ y, u64* __restrict__ out,
                   const u32* __restrict__ moduli, const u32* __restrict__ constants,
                   const u64* __restrict__ scales, i64 primes, u64 mask, i64 n) {
@@ -146,16 +134,17 @@ KERNEL decode_sum(const u32* __restrict__ x, const u32* __restrict__ y, u64* __r
   }
 }
 
-// round(2^(bits + rest_bits) x / q) modulo that power: the upper bits as n words, the lowest `rest_bits`, if any, as
-// n words more. As decode_sum, whose fixed-point number is cut off `rest_bits` later.
+// round(2^bits x / q) modulo 2^bits: the upper 64 bits as n words, and the lowest `rest_bits`, if there are more, as n
+// words more. As decode_sum with scales floor(2^128 / p_l): of the 128 bits after the point the first ones count.
+// half: of the last of them, in two words.
 KERNEL scale_down(const u32* __restrict__ x, u64* __restrict__ out, const u32* __restrict__ moduli,
-                  const u32* __restrict__ constants, const u64* __restrict__ scales, i64 primes, u64 mask,
-                  u64 rest_bits, i64 n) {
+                  const u32* __restrict__ constants, const u64* __restrict__ scales, i64 primes, u64 half,
+                  u64 half_below, u64 unused_bits, u64 rest_bits, i64 n) {
   FOREACH(i, n) {
-    u64 whole = 0, fraction = 1ull << (63 - rest_bits);
+    u64 whole = half, fraction = half_below;
     for (i64 l = 0; l < primes; l++)
       add_share(whole, fraction, x[l * n + i], modulus_of(moduli, l).p, constants + 2 * l, scales + 2 * l);
-    out[i] = whole & mask;
+    out[i] = whole >> unused_bits;
     if (rest_bits) out[n + i] = fraction >> (64 - rest_bits);
   }
 }
