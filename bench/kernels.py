@@ -28,6 +28,7 @@ from bench.lookup_cases import LOOKUPS
 from bench.oblivious_cases import OBLIVIOUS
 from bench.rows import Row, commit, device, machine
 from bench.slot_cases import SLOT_CASES
+from bench.transfer_cases import TRANSFERS
 from gpu_ss.backend import Backend, get_backend
 
 ELEMENTS = 1 << 20
@@ -36,7 +37,7 @@ SAMPLE_S = 0.01  # a sample repeats the call for at least this long
 MOST_CALLS = 1000
 COPY_WORDS = 1 << 24  # 128 MiB: beyond any cache
 SEED = 5
-CASES = SHARES | LOOKUPS | LATTICE | SLOT_CASES | OBLIVIOUS | FIELDS
+CASES = SHARES | LOOKUPS | LATTICE | SLOT_CASES | OBLIVIOUS | TRANSFERS | FIELDS
 
 
 def names() -> list[str]:

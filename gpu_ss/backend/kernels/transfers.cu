@@ -28,9 +28,10 @@ template <class F> FN void each_of_block(i64 count, F body) {
     for (i64 e = 0; e < count; e++) body(u64{}, e);
 }
 
-// The words that `count` elements of a block fill; the block is zero past them.
-FN void pack_block(GroupFn* pack, const u64* block, u64* out, i64 count, i64 bits) {
+// The words that the first `count` elements of a block fill.
+FN void pack_block(GroupFn* pack, u64* block, u64* out, i64 count, i64 bits) {
   if (count == 64) return pack(block, block, out);
+  for (i64 e = count; e < 64; e++) block[e] = 0;
   u64 words[64];
   pack(block, block, words);
   for (i64 j = 0; j < packed_size(count, bits); j++) out[j] = words[j];
@@ -83,7 +84,7 @@ FN void pack_rows(u64* out, i64 bits, i64 rows, i64 count, i64 n, M message, S s
     for (i64 k = 0; k < rows; row += packed_size(count, bits - k++)) {
       GroupFn* pack = pack_of<ONE>(bits - k, Widths());
       for (i64 i = begin; i < stop; i += 64) {
-        u64 block[64] = {};
+        u64 block[64];
         const i64 some = at_most(64, stop - i);
         each_of_block(some, [&](auto v, i64 e) {
           store(block + e, message(v, k, i + e));
@@ -206,13 +207,16 @@ FN v64 strided(v64, const u64* p, i64 step) {
   return x;
 }
 
-// body(V(), e, i) for the elements e < some of the block from number `start` on, i being their places in rows.
+// body(V(), e, j, i) for the elements e < some of the block from number `start` on, i being their places in rows j.
 template <class F> FN void each_in_rows(i64 start, i64 some, i64 count, F body) {
-  const i64 i = start % count;
+  i64 j = start / count, i = start % count;
   if (some == 64 && i % 64 == 0 && i + 64 <= count)
-    for (i64 e = 0; e < 64; e += LANES64) body(v64{}, e, i + e);
+    for (i64 e = 0; e < 64; e += LANES64) body(v64{}, e, j, i + e);
   else
-    for (i64 e = 0; e < some; e++) body(u64{}, e, (start + e) % count);
+    for (i64 e = 0; e < some; e++) {
+      body(u64{}, e, j, i);
+      if (++i == count) i = 0, j++;
+    }
 }
 #endif
 
@@ -227,18 +231,18 @@ FN void correct_products(const u64* x, const u64* own, const u64* zero, const u6
     return ordered(strided(v, zero + i * rows + j, rows), strided(v, one + i * rows + j, rows), flip);
   };
   // With its own bit b the sender offers x, x (1 - 2 b), or b.
-  const auto message = [=](auto v, i64 e, i64 i) {
-    const auto key = keys(v, e / count, i);
+  const auto message = [=](auto v, i64 j, i64 i) {
+    const auto key = keys(v, j, i);
     if constexpr (FACTOR == VALUE) return (plane_mask(v, own, i) & 1) + key.first - key.second;
     else if constexpr (FACTOR == MUX)
-      return (load(v, x + e) ^ plane_mask(v, own, i)) - plane_mask(v, own, i) + key.first - key.second;
-    else return load(v, x + e) + key.first - key.second;
+      return (load(v, x + j * count + i) ^ plane_mask(v, own, i)) - plane_mask(v, own, i) + key.first - key.second;
+    else return load(v, x + j * count + i) + key.first - key.second;
   };
   // Its share of the product is -first: that, plus b x, or b - 2 times that.
-  const auto share = [=](auto v, i64 e, i64 i) {
-    const auto first = keys(v, e / count, i).first;
+  const auto share = [=](auto v, i64 j, i64 i) {
+    const auto first = keys(v, j, i).first;
     if constexpr (FACTOR == VALUE) return ((plane_mask(v, own, i) & 1) + (first << 1)) & mask;
-    else if constexpr (FACTOR == MUX) return ((load(v, x + e) & plane_mask(v, own, i)) - first) & mask;
+    else if constexpr (FACTOR == MUX) return ((load(v, x + j * count + i) & plane_mask(v, own, i)) - first) & mask;
     else return (0 - first) & mask;
   };
   const i64 total = rows * count;
@@ -247,20 +251,20 @@ FN void correct_products(const u64* x, const u64* own, const u64* zero, const u6
   FOREACH(item, n) {
     if (item < words)
       messages[item] =
-          packed_word([=](i64 e) { return message(u64{}, e, e % count); }, item, bits, total);
+          packed_word([=](i64 e) { return message(u64{}, e / count, e % count); }, item, bits, total);
     else
-      out[item - words] = share(u64{}, item - words, (item - words) % count);
+      out[item - words] = share(u64{}, (item - words) / count, (item - words) % count);
   }
 #else
   (void)n;
   GroupFn* pack = pack_of<ONE>(bits, Widths());
   const i64 blocks = (total + 63) / 64;
   FOREACH_STEP(b, blocks, 1, LIGHT / 64) {
-    u64 block[64] = {};
+    u64 block[64];
     const i64 start = 64 * b, some = at_most(64, total - start);
-    each_in_rows(start, some, count, [&](auto v, i64 e, i64 i) {
-      store(block + e, message(v, start + e, i));
-      store(out + start + e, share(v, start + e, i));
+    each_in_rows(start, some, count, [&](auto v, i64 e, i64 j, i64 i) {
+      store(block + e, message(v, j, i));
+      store(out + start + e, share(v, j, i));
     });
     pack_block(pack, block, messages + b * bits, some, bits);
   }
@@ -280,17 +284,17 @@ template <int FACTOR>
 FN void share_products(const u64* base, const u64* keys, const u64* corrections, const u64* plane, u64* out, i64 bits,
                        i64 rows, i64 count, i64 n) {
   const u64 mask = low_bits(FACTOR == VALUE ? bits + 1 : bits);
-  const auto share = [=](auto v, i64 e, i64 i, auto correction) {
+  const auto share = [=](auto v, i64 j, i64 i, auto correction) {
     const auto chosen = plane_mask(v, plane, i);
-    const auto product = strided(v, keys + i * rows + e / count, rows) + (correction & chosen);
+    const auto product = strided(v, keys + i * rows + j, rows) + (correction & chosen);
     if constexpr (FACTOR == VALUE) return ((chosen & 1) - (product << 1)) & mask;
-    else if constexpr (FACTOR == MUX) return (load(v, base + e) + product) & mask;
+    else if constexpr (FACTOR == MUX) return (load(v, base + j * count + i) + product) & mask;
     else return product & mask;
   };
 #if SIMT
   FOREACH(e, n) {
     const u64 correction = unpacked_element<0>(corrections, corrections, corrections, e, bits);
-    out[e] = share(u64{}, e, e % count, correction);
+    out[e] = share(u64{}, e / count, e % count, correction);
   }
 #else
   UngroupFn* unpack = unpack_of<0>(bits, Widths());
@@ -299,8 +303,8 @@ FN void share_products(const u64* base, const u64* keys, const u64* corrections,
     u64 block[64];
     const i64 start = 64 * b, some = at_most(64, n - start);
     unpack_block(unpack, corrections + b * bits, block, some, bits);
-    each_in_rows(start, some, count, [&](auto v, i64 e, i64 i) {
-      store(out + start + e, share(v, start + e, i, load(v, block + e)));
+    each_in_rows(start, some, count, [&](auto v, i64 e, i64 j, i64 i) {
+      store(out + start + e, share(v, j, i, load(v, block + e)));
     });
   }
 #endif
