@@ -11,13 +11,17 @@
     evaluation  the two ends of a packed product
     packed      shares of X W for few rows of the client's X and the server's W
     matmul      shares of A B for shared A and B
+    field_sets  encryption for products in a field, and what its noise may tell
+    field_ring  polynomials whose plaintexts have slots modulo a prime
+    field_steps what is multiplied in an exchange
+    field_slots products in a field, slot by slot
     slot_sets   how many primes products in slots need, for a ring and a number of elements
     slots       products of shares, elementwise and summed, in the slots of BFV through TenSEAL
     remainders  numbers as residues modulo several primes, for slots and tenseal_linear
-    tenseal_*   TenSEAL: bytes in and out, BFV as `slots` uses it, RowBatch once more for comparison
+    tenseal_*   TenSEAL: bytes in and out, BFV as `slots` uses it, RowBatch and fields once more for comparison
     choice      which of these makes a product, and what it costs, from shapes alone
     products    the engines behind one face, a client's and a server's
-    elementwise elementwise correlations as requests to the engines
+    elementwise elementwise correlations as requests to the engines, and `field_products` those in fields
     provider    correlations and direct products by encryption, the rest from another provider
     traffic     what direct products send, for plans
     pace        progress

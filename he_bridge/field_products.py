@@ -38,7 +38,7 @@ RowSpec = FieldRowProduct | FieldRowSquareSum
 _CHUNK = 16  # vectors of a mask in a step; their squares are summed
 _CALL = 32  # steps in a call
 _MATRIX, _FACTOR = "a", "b"
-_ELEMENT_NS = 200.0  # CPU time of both parties, for the display of progress
+_ELEMENT_NS = 300.0  # CPU time of both parties, for the display of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class FieldKitchen:
         every = [_flat_step(range(k, min(count, k + _CHUNK))) for k in range(0, count, _CHUNK)]
         for first in range(0, len(every), _CALL):
             steps = every[first : first + _CALL]
-            show = self._work.part(_ELEMENT_NS * SLOTS * _CHUNK * len(steps))
+            show = self._work.part(_ELEMENT_NS * SLOTS * sum(len(step.uploads) for step in steps))
             found += self._products.in_field(field, steps, _Flat(own).vectors, show)
         shares = self._backend.xp.concatenate(found).reshape(-1)[: own.size]
         ends = accumulate((spec.n for spec in specs.values()), initial=0)

@@ -175,7 +175,8 @@ def with_products(
 ) -> Provider:
     """The provider of one party of a session (`gpu_ss.session.Extension`); keys are exchanged when first needed.
 
-    engine: for products with weights. direct: products of matrices are computed while a protocol runs.
+    engine: for products with weights and in fields. direct: products of matrices are computed while a protocol
+    runs.
     """
     return MadeProvider(backend, inner, [_products(rank, backend, channel, engine, direct)])
 

@@ -60,8 +60,8 @@ class Terms(BaseModel):
     linear: when products of matrices are made, with products by `he`. `offline`: correlations before the query,
     then one message a layer. `direct`: the parties' shares are multiplied when the query comes to them; nothing is
     made before but keys, so a single query without a time window ahead waits less in all.
-    engine: who multiplies by weights, with products by `he` and linear `offline`: `native`, this project's own
-    ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
+    engine: who multiplies by weights and in fields, with products by `he` and linear `offline`: `native`, this
+    project's own ring-LWE kernels, or `tenseal`, SEAL's BFV: the same shares, many times slower, for small models.
     network: what the parties' link is like, by which protocols choose between fewer rounds and fewer bytes: `lan`
     (1 Gbit/s, 0.3 ms), `lan10`, `wan` (100 Mbit/s, 40 ms), `wan80`, or MBIT_S,RTT_MS. It changes no result.
     privacy: noise that neither party knows is added to all that a query reveals, for that guarantee; None: none.

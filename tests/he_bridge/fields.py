@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from gpu_ss.backend import Backend
-from gpu_ss.field import Field
+from gpu_ss.field import FIELD53, Field
 from he_bridge.field_ring import FieldRing
+from he_bridge.field_sets import params_of
+from he_bridge.field_slots import FieldClient, FieldServer
 from he_bridge.field_steps import SLOTS, FieldEngine, Name, Spare, Step, Vectors
+from he_bridge.params import A_DIGITS, B_DIGITS
 from he_bridge.rlwe import Reply, SecretKey
 from net import memory_pair
-from tests.he_bridge.lattice import A_DIGITS, B_DIGITS, Words
+from tests.he_bridge.lattice import Words, opened
 
 ONE = [Step((("a", 0),), (((("a", 0), ("a", 0)),),))]
 Engines = Sequence[Callable[[Backend, Any], FieldEngine]]
@@ -75,6 +79,20 @@ def exchanged(
     if failures:
         raise failures[0]
     return results
+
+
+def engines(field: Field) -> Any:
+    """Both ends of the own engine."""
+    params = params_of(field)
+    return partial(FieldClient, params=params), partial(FieldServer, params=params)
+
+
+def pair(
+    own: Any, steps: Any, field: Field = FIELD53, tamper: Any = None, backend: str = "cpu", times: int = 1
+) -> list[list[Words]]:
+    """`exchanged` with it."""
+    backends = [opened(backend)] * 2
+    return exchanged(backends, engines(field), own, steps, tamper, times)
 
 
 def check_sums(field: Field, own: Sequence[dict[Name, Words]], steps: Sequence[Step], results: Any) -> None:
