@@ -7,7 +7,7 @@ import numpy as np
 from bench.kernel_cases import Call, Maker, Operands, Words
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.oblivious import LEAF_TREES, LEAF_WAYS
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 
 LEVELS = 10  # of half-trees, and with those that the leaves take
 ALL_LEVELS = LEVELS + 2
@@ -27,8 +27,8 @@ def _grow_trees(draw: Operands, elements: int) -> Call:
     slabs = _slabs(elements)
     return Call(
         (slabs, 1 << LEVELS, LEAF_TREES),
-        [draw.words(slabs, 2, LEAF_TREES, 2)],
-        lambda backend, nodes: backend.grow_trees(nodes, LEVELS - 1, 0, True)[0],
+        [draw.words(slabs, LEAF_TREES, 2)],
+        lambda backend, roots: backend.grow_trees(roots, (1, 2), LEVELS, 0)[0],
         slabs * LEAF_TREES << LEVELS,
         128,
     )
@@ -88,13 +88,13 @@ def _leaf_operands(draw: Operands, slabs: int) -> list[Words]:
     return [draw.words(slabs, 2, 2, LEAF_WAYS, LEAF_TREES, 2), draw.words(slabs, ALL_LEVELS, LEAF_TREES, 2)]
 
 
-def _leaf_offers(draw: Operands, elements: int) -> Call:
+def _tree_offers(draw: Operands, elements: int) -> Call:
     slabs = _slabs(elements)
     return Call(
-        (slabs, LEAF_WAYS, LEAF_TREES),
-        _leaf_operands(draw, slabs),
-        lambda backend, sums, keys: backend.leaf_offers(sums, keys, (1, 2), 0, 1),
-        slabs * LEAF_WAYS * LEAF_TREES,
+        (slabs, ALL_LEVELS + 2, LEAF_TREES),
+        [draw.words(slabs, LEVELS, 2, LEAF_TREES, 2), *_leaf_operands(draw, slabs)],
+        lambda backend, firsts, sums, keys: backend.tree_offers(firsts, sums, keys, (1, 2), 0, 1),
+        slabs * (ALL_LEVELS + 2) * LEAF_TREES,
         128,
     )
 
@@ -132,14 +132,26 @@ def _hash_planes(draw: Operands, elements: int) -> Call:
     )
 
 
+def _plane_triples(draw: Operands, elements: int) -> Call:
+    width = max(1, elements // WORD)
+    return Call(
+        (width,),
+        [draw.words(2, 1, width), draw.words(1, width), draw.words(1, width)],
+        lambda backend, *planes: backend.plane_triples(*planes)[1],
+        WORD * width,
+        1,
+    )
+
+
 OBLIVIOUS: dict[str, Maker] = {
     "grow_trees": _grow_trees,
     "regrow_trees": _regrow_trees,
     "xor_rows": _xor_rows,
     "lpn_encode": _lpn_encode,
     "lpn_complete": _lpn_complete,
-    "leaf_offers": _leaf_offers,
+    "tree_offers": _tree_offers,
     "leaf_fixes": _leaf_fixes,
     "hash_blocks": _hash_blocks,
     "hash_planes": _hash_planes,
+    "plane_triples": _plane_triples,
 }

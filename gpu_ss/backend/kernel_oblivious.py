@@ -24,11 +24,13 @@ class ObliviousKernels(Launcher):
     #: Whether rows are encoded in so few parts that each can add up its own.
     _sums_at_once = False
 
-    def grow_trees(self, nodes: Array, depth: int, first_tree: int, half: bool) -> tuple[Array, Array]:
-        slabs, count, trees = self._check_growth(nodes, depth, first_tree)
-        out, sums = self.empty((slabs, count << depth, trees, 2)), self.empty((slabs, depth, 2, trees, 2))
-        how = (first_tree, _ALL if half else 0, _log2(count), depth, _log2(trees))
-        self._launch("grow_trees", slabs * trees // _TOGETHER, nodes, out, sums, *how)
+    def grow_trees(
+        self, roots: Array, delta: tuple[int, int] | None, depth: int, first_tree: int
+    ) -> tuple[Array, Array]:
+        slabs, trees = self._check_growth(roots, depth, first_tree)
+        out, sums = self.empty((slabs, 1 << depth, trees, 2)), self.empty((slabs, depth, 2, trees, 2))
+        how = (*(delta or (0, 0)), first_tree, _ALL if delta else 0, depth, _log2(trees))
+        self._launch("grow_trees", slabs * trees // _TOGETHER, roots, out, sums, *how)
         return out, sums
 
     def regrow_trees(
@@ -70,10 +72,13 @@ class ObliviousKernels(Launcher):
         count = self._check_rows_of_leaves(rows, fixes, targets)
         self._launch("lpn_complete", rows.size, rows, fixes, targets, _log2(count))
 
-    def leaf_offers(self, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int) -> Array:
-        slabs, levels = self._check_leaves(sums, keys, first, domain)
-        out = self.empty((slabs, 4, LEAF_TREES, 2))
-        self._launch("leaf_offers", slabs * LEAF_TREES, sums, keys, out, *delta, first, domain, levels)
+    def tree_offers(
+        self, firsts: Array, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int
+    ) -> Array:
+        slabs, levels = self._check_firsts(firsts, sums, keys, first, domain)
+        out = self.empty((slabs, levels + 2, LEAF_TREES, 2))
+        how = (*delta, first, domain, levels)
+        self._launch("tree_offers", slabs * LEAF_TREES, firsts, sums, keys, out, *how)
         return out
 
     def leaf_fixes(
@@ -107,6 +112,13 @@ class ObliviousKernels(Launcher):
             how = (*offsets[0], *offsets[-1], first, domain, bits, width)
             self._launch("hash_planes", len(offsets) * width, x, out, *how, len(x))
         return out
+
+    def plane_triples(self, sent: Array, choices: Array, chosen: Array) -> tuple[Array, Array]:
+        rows, width = self._check_triples(sent, choices, chosen)
+        a, c = self.empty((rows, width)), self.empty((rows, width))
+        if a.size:
+            self._launch("plane_triples", a.size, sent, choices, chosen, a, c, width)
+        return a, c
 
 
 def _log2(power: int) -> int:

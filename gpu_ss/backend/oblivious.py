@@ -26,7 +26,7 @@ LEAST_NODES = 4  # for leaves: two groups, one of each half
 HASH_WORDS = 8  # of a block
 MOST_OFFSETS = 2
 MOST_NODES = 1 << 16
-MOST_GROWN = 1 << 10  # nodes of trees that are grown: they fit the memory that threads of a GPU share
+MOST_DEPTH = 10  # of trees: their nodes fit the memory that threads of a GPU share
 
 
 class Oblivious(ABC):
@@ -37,14 +37,17 @@ class Oblivious(ABC):
     slabs_at_once: ClassVar[int] = 1
 
     @abstractmethod
-    def grow_trees(self, nodes: Array, depth: int, first_tree: int, half: bool) -> tuple[Array, Array]:
-        """`depth` more levels of binary trees, of G times T from `nodes` [G, Q, T, 2].
+    def grow_trees(
+        self, roots: Array, delta: tuple[int, int] | None, depth: int, first_tree: int
+    ) -> tuple[Array, Array]:
+        """`depth` levels of binary trees, of G times T from `roots` [G, T, 2].
 
-        The children of node q of tree j of slab g are the first blocks of ChaCha8 under the node (as 128-bit key),
-        at block (first_tree + g T + j) 2^16 + q with nonce Q, or, with `half`, the first of them and the node XOR
-        that; child c becomes node c Q + q of 2 Q. Results: the nodes [G, 2^depth Q, T, 2] of the last level, and of
-        every level the XOR of all first and of all second children, [G, depth, 2, T, 2]. Q is a power of two, and
-        so is T, from 16 on; depth is 1 or more, and 2^depth Q up to 1024.
+        The children of node q of Q of tree j of slab g are the first blocks of ChaCha8 under the node (as 128-bit
+        key), at block (first_tree + g T + j) 2^16 + q with nonce Q; child c becomes node c Q + q of 2 Q. In
+        half-trees, those with a delta, the second child is the node XOR the first instead, and a root r has the
+        children r and r XOR delta. Results: the nodes [G, 2^depth, T, 2] of the last level, and of every level the
+        XOR of all first and of all second children, [G, depth, 2, T, 2]. T is a power of two from 16 on, depth 1
+        to 10.
         """
 
     @abstractmethod
@@ -53,9 +56,9 @@ class Oblivious(ABC):
     ) -> tuple[Array, Array]:
         """The same trees for whom one path of each is unknown: nodes [G, 2^depth, T, 2] and `targets` [G, T].
 
-        `choices` [G, L, T] are words 0 or 1, L >= depth; the path starts at the only node of level 0, and on each
-        level takes child 1 - choice. `sums` [G, L, T, 2] are the XORs of all children number `choice`, from which
-        that of the path's node comes. The node that remains unknown, targets[g, j], is zero.
+        `choices` [G, L, T] are words 0 or 1, L >= depth; the path starts at the root, and on each level takes
+        child 1 - choice. `sums` [G, L, T, 2] are the XORs of all children number `choice`, from which that of the
+        path's node comes. The node that remains unknown, targets[g, j], is zero.
         """
 
     @abstractmethod
@@ -86,26 +89,30 @@ class Oblivious(ABC):
         """Changes `rows` of lpn_encode: adds fixes[g, c, j], [G, 4, 32, 2], to child c of node targets[g, j]."""
 
     @abstractmethod
-    def leaf_offers(self, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int) -> Array:
-        """What a sender offers of its leaves' sums S_c = sums[g, 0, 0, c] XOR sums[g, 1, 0, c]: [G, 4, 32, 2].
+    def tree_offers(
+        self, firsts: Array, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int
+    ) -> Array:
+        """What the sender of half-trees tells of them: [G, L + 2, 32, 2].
 
-        `sums` are those of `lpn_encode`, `keys` [G, L, 32, 2] blocks of one OT for each level, K and K' the last
-        two. The offers are S_0 XOR S_1 XOR K, S_0 XOR S_2 XOR K', S_0 XOR H(K) and S_2 XOR H(K XOR delta), where H
-        is the first block that `hash_blocks` gives tree 32 g + j as its element number.
+        `firsts` [G, L - 2, 2, 32, 2] are the sums of `grow_trees`, `sums` those of `lpn_encode`; `keys`
+        [G, L, 32, 2] are blocks of one OT for each level, K and K' the last two. With S_c = sums[g, 0, 0, c] XOR
+        sums[g, 1, 0, c] it is firsts[g, k, 0] XOR keys[g, k] for each k, S_0 XOR S_1 XOR K, S_0 XOR S_2 XOR K',
+        S_0 XOR H(K) and S_2 XOR H(K XOR delta), where H is the first block that `hash_blocks` gives tree 32 g + j
+        as its element number.
         """
 
     @abstractmethod
     def leaf_fixes(
         self, sums: Array, keys: Array, told: Array, targets: Array, nodes: int, first: int, domain: int
     ) -> tuple[Array, Array]:
-        """What a receiver makes of these offers: `fixes` [G, 4, 32, 2] for lpn_complete, and sums [G, 2, 4, 32, 2].
+        """What the receiver makes of the last four: `fixes` [G, 4, 32, 2] for lpn_complete, and [G, 2, 4, 32, 2].
 
-        The offers are the last four of `told` [G, L + 2, 32, 2]. With b and b' the lowest bits of K and K', keys
-        as above: O = told[L + b] XOR H(K) is the sum of all children 2 b, O XOR P of all children 2 b + 1 with
-        P = told[L - 2] XOR K, and with P' = told[L - 1] XOR K' that of all children 2 (1 - b) + b' is
-        O XOR P' XOR (P where b' is 1), and of 2 (1 - b) + 1 - b' the same XOR P. (The last one is XOR
-        delta what the sender's leaves add up to.) A fix is a sum XOR that of the known leaves, `sums` as in
-        `leaf_offers`; its lowest bit is 1 for child 2 (1 - b) + 1 - b', else 0. The second result are the
+        `told` [G, L + 2, 32, 2] are the offers, `keys` the receiver's blocks of the same OTs, b and b' the lowest
+        bits of its K and K'. O = told[L + b] XOR H(K) is the sum of all children 2 b, O XOR P of all children
+        2 b + 1 with P = told[L - 2] XOR K, and with P' = told[L - 1] XOR K' that of all children 2 (1 - b) + b' is
+        O XOR P' XOR (P where b' is 1), and of 2 (1 - b) + 1 - b' the same XOR P. (The last one is XOR delta what
+        the sender's leaves add up to.) A fix is a sum XOR that of the known leaves, S_c of the own `sums`; its
+        lowest bit is 1 for child 2 (1 - b) + 1 - b', else 0. The second result are the
         XORs of the rows, sums[g, half, 1], with the fixes added to the half that targets[g, j] of `nodes` is in.
         """
 
@@ -125,6 +132,14 @@ class Oblivious(ABC):
     ) -> Array:
         """The low bits, 1 to 64, of the first word of each hash, as planes [len(offsets), bits, ceil(n / 64)]."""
 
+    @abstractmethod
+    def plane_triples(self, sent: Array, choices: Array, chosen: Array) -> tuple[Array, Array]:
+        """Shares (a, c) of AND triples, planes [m, W], from random OTs in both directions.
+
+        a = sent[0] XOR sent[1], of `sent` [2, m, W], and c = (a AND choices) XOR sent[0] XOR chosen, for `choices`
+        [1, W] and `chosen` [m, W].
+        """
+
     # Argument checks shared by the implementations
 
     def _check_blocks(self, **arrays: Array) -> None:
@@ -134,26 +149,35 @@ class Oblivious(ABC):
             if not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be contiguous")
 
-    def _check_nodes(self, nodes: Array, first_tree: int) -> tuple[int, int, int]:
-        """Slabs, nodes and trees."""
+    def _check_nodes(self, nodes: Array, first_tree: int) -> tuple[int, int]:
+        """Slabs and nodes."""
         self._check_blocks(nodes=nodes)
-        if nodes.ndim != 4 or nodes.shape[3] != 2 or not nodes.size:
-            raise ValueError(f"nodes {nodes.shape} must be [slabs, nodes, trees, 2]")
-        slabs, count, trees = (int(side) for side in nodes.shape[:3])
-        if not _is_power(count) or count > MOST_NODES or not _is_power(trees) or trees < LEAST_TREES:
-            raise ValueError(
-                f"{count} nodes of {trees} trees: both must be powers of two, trees {LEAST_TREES} or more"
-            )
-        if not 0 <= first_tree <= (1 << 48) - slabs * trees:
-            raise ValueError("tree numbers have 48 bits")
-        return slabs, count, trees
+        if nodes.ndim != 4 or nodes.shape[2:] != (LEAF_TREES, 2) or not nodes.size:
+            raise ValueError(f"nodes {nodes.shape} must be [slabs, nodes, {LEAF_TREES}, 2]")
+        slabs, count = (int(side) for side in nodes.shape[:2])
+        if not _is_power(count) or not LEAST_NODES <= count <= MOST_NODES:
+            raise ValueError(f"{count} nodes are not a power of two from {LEAST_NODES} to {MOST_NODES}")
+        self._check_numbers_of_trees(first_tree, slabs * LEAF_TREES)
+        return slabs, count
 
-    def _check_growth(self, nodes: Array, depth: int, first_tree: int) -> tuple[int, int, int]:
-        """Slabs, nodes and trees."""
-        sizes = self._check_nodes(nodes, first_tree)
-        if depth < 1 or sizes[1] << depth > MOST_GROWN:
-            raise ValueError(f"{depth} levels from {sizes[1]} nodes on are not 1 up to {MOST_GROWN} nodes")
-        return sizes
+    def _check_numbers_of_trees(self, first_tree: int, count: int) -> None:
+        if not 0 <= first_tree <= (1 << 48) - count:
+            raise ValueError("tree numbers have 48 bits")
+
+    def _check_growth(self, roots: Array, depth: int, first_tree: int) -> tuple[int, int]:
+        """Slabs and trees."""
+        self._check_blocks(roots=roots)
+        if roots.ndim != 3 or roots.shape[2] != 2 or not roots.size:
+            raise ValueError(f"roots {roots.shape} must be [slabs, trees, 2]")
+        return self._check_depth(int(roots.shape[0]), int(roots.shape[1]), depth, first_tree)
+
+    def _check_depth(self, slabs: int, trees: int, depth: int, first_tree: int) -> tuple[int, int]:
+        if not 1 <= depth <= MOST_DEPTH:
+            raise ValueError(f"trees have 1 to {MOST_DEPTH} levels, not {depth}")
+        if not _is_power(trees) or trees < LEAST_TREES:
+            raise ValueError(f"{trees} trees are not a power of two from {LEAST_TREES} on")
+        self._check_numbers_of_trees(first_tree, slabs * trees)
+        return slabs, trees
 
     def _check_regrowth(
         self, choices: Array, sums: Array, depth: int, first_tree: int
@@ -165,31 +189,22 @@ class Oblivious(ABC):
                 f"choices {choices.shape} and sums {sums.shape} must be [slabs, levels, trees(, 2)]"
             )
         slabs, levels, trees = (int(side) for side in choices.shape)
-        if not 1 <= depth <= levels or 1 << depth > MOST_GROWN:
-            raise ValueError(f"{depth} of {levels} levels, of up to {MOST_GROWN} nodes, cannot be made")
-        if not _is_power(trees) or trees < LEAST_TREES:
-            raise ValueError(f"{trees} trees are not a power of two from {LEAST_TREES} on")
-        if not 0 <= first_tree <= (1 << 48) - slabs * trees:
-            raise ValueError("tree numbers have 48 bits")
+        if depth > levels:
+            raise ValueError(f"{depth} levels cannot be made of the sums of {levels}")
+        self._check_depth(slabs, trees, depth, first_tree)
         return slabs, levels, trees
 
     def _check_code(
         self, table: Array, nodes: Array, targets: Array, first_tree: int, key: bytes, first_row: int
     ) -> tuple[int, int]:
         """Slabs and nodes."""
-        slabs, count, trees = self._check_nodes(nodes, first_tree)
+        slabs, count = self._check_nodes(nodes, first_tree)
         self._check_blocks(table=table, targets=targets)
         if table.ndim != 2 or table.shape[1] != 2 or not _is_power(len(table)) or len(table) > 1 << MOST_SIZE:
             raise ValueError(f"table must be [2^s, 2], s up to {MOST_SIZE}, not {table.shape}")
-        if (
-            trees != LEAF_TREES
-            or count < LEAST_NODES
-            or len(table) < 2
-            or first_row % GROUP_ROWS
-            or len(key) != 32
-        ):
+        if len(table) < 2 or first_row % GROUP_ROWS or len(key) != 32:
             raise ValueError(
-                f"there are leaves of {LEAF_TREES} trees, rows in groups of {GROUP_ROWS}, and 32 bytes of key"
+                f"there are tables from 2 on, rows in groups of {GROUP_ROWS}, and 32 bytes of key"
             )
         if targets.shape != (slabs, LEAF_TREES):
             raise ValueError(f"targets {targets.shape} do not fit nodes {nodes.shape}")
@@ -221,6 +236,16 @@ class Oblivious(ABC):
         self._check_numbers(first, slabs * LEAF_TREES, domain)
         return slabs, int(keys.shape[1])
 
+    def _check_firsts(
+        self, firsts: Array, sums: Array, keys: Array, first: int, domain: int
+    ) -> tuple[int, int]:
+        """Slabs and levels."""
+        slabs, levels = self._check_leaves(sums, keys, first, domain)
+        self._check_blocks(firsts=firsts)
+        if firsts.shape != (slabs, levels - 2, 2, LEAF_TREES, 2):
+            raise ValueError(f"firsts {firsts.shape} do not fit keys {keys.shape}")
+        return slabs, levels
+
     def _check_told(
         self, sums: Array, keys: Array, told: Array, targets: Array, nodes: int, first: int, domain: int
     ) -> tuple[int, int]:
@@ -250,6 +275,13 @@ class Oblivious(ABC):
         if x.ndim != 2 or x.shape[1] != 2:
             raise ValueError(f"{x.shape} is not [n, 2]")
 
+    def _check_triples(self, sent: Array, choices: Array, chosen: Array) -> tuple[int, int]:
+        """Planes of a, and their words."""
+        self._check_blocks(sent=sent, choices=choices, chosen=chosen)
+        if sent.shape != (2, *chosen.shape) or choices.shape != (1, chosen.shape[-1]):
+            raise ValueError(f"sent {sent.shape}, choices {choices.shape}, chosen {chosen.shape} do not fit")
+        return int(chosen.shape[0]), int(chosen.shape[1])
+
     def _check_rows(self, x: Array) -> None:
         self._check_blocks(x=x)
         if x.ndim != 3:
@@ -267,4 +299,4 @@ class NoOblivious(Oblivious):
         raise TypeError("this backend has no blocks")
 
     grow_trees = regrow_trees = xor_rows = lpn_encode = lpn_complete = _refuse
-    leaf_offers = leaf_fixes = hash_blocks = hash_planes = _refuse
+    tree_offers = leaf_fixes = hash_blocks = hash_planes = plane_triples = _refuse

@@ -31,11 +31,16 @@ _SPARE_BITS = np.uint64(11)
 class ReferenceOblivious(HostMemory):
     """`Oblivious` in NumPy."""
 
-    def grow_trees(self, nodes: Array, depth: int, first_tree: int, half: bool) -> tuple[Array, Array]:
-        self._check_growth(nodes, depth, first_tree)
-        sums = []
-        for _ in range(depth):
-            nodes = _children(nodes, first_tree, half)
+    def grow_trees(
+        self, roots: Array, delta: tuple[int, int] | None, depth: int, first_tree: int
+    ) -> tuple[Array, Array]:
+        self._check_growth(roots, depth, first_tree)
+        nodes, sums = roots[:, None], []
+        for level in range(depth):
+            if delta and level == 0:
+                nodes = np.concatenate([nodes, nodes ^ np.array(delta, np.uint64)], axis=1)
+            else:
+                nodes = _children(nodes, first_tree, delta is not None)
             sums.append(_child_sums(nodes))
         return nodes, np.stack(sums, axis=1)
 
@@ -78,20 +83,16 @@ class ReferenceOblivious(HostMemory):
         nodes = rows.reshape(-1, count, LEAF_WAYS, LEAF_TREES, 2)
         nodes ^= fixes[:, None] * _hit(count, targets)[:, :, None]
 
-    def leaf_offers(self, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int) -> Array:
-        self._check_leaves(sums, keys, first, domain)
+    def tree_offers(
+        self, firsts: Array, sums: Array, keys: Array, delta: tuple[int, int], first: int, domain: int
+    ) -> Array:
+        self._check_firsts(firsts, sums, keys, first, domain)
         leaves = sums[:, 0, 0] ^ sums[:, 1, 0]
-        first_key, second_key = keys[:, -2], keys[:, -1]
-        zero, one = (_pads(first_key ^ np.array(x, np.uint64), first, domain) for x in ((0, 0), delta))
-        return np.stack(
-            [
-                leaves[:, 0] ^ leaves[:, 1] ^ first_key,
-                leaves[:, 0] ^ leaves[:, 2] ^ second_key,
-                leaves[:, 0] ^ zero,
-                leaves[:, 2] ^ one,
-            ],
-            axis=1,
-        )
+        zero, one = (_pads(keys[:, -2] ^ np.array(x, np.uint64), first, domain) for x in ((0, 0), delta))
+        pairs = [leaves[:, 0] ^ leaves[:, 1], leaves[:, 0] ^ leaves[:, 2]]
+        under_keys = np.concatenate([firsts[:, :, 0], np.stack(pairs, axis=1)], axis=1) ^ keys
+        sealed = np.stack([leaves[:, 0] ^ zero, leaves[:, 2] ^ one], axis=1)
+        return np.concatenate([under_keys, sealed], axis=1)
 
     def leaf_fixes(
         self, sums: Array, keys: Array, told: Array, targets: Array, nodes: int, first: int, domain: int
@@ -129,6 +130,11 @@ class ReferenceOblivious(HostMemory):
     ) -> Array:
         words = self.hash_blocks(x, offsets, first, domain, 1)
         return np.stack([self.to_planes(word, bits) for word in words])
+
+    def plane_triples(self, sent: Array, choices: Array, chosen: Array) -> tuple[Array, Array]:
+        self._check_triples(sent, choices, chosen)
+        a = sent[0] ^ sent[1]
+        return a, a & choices ^ sent[0] ^ chosen
 
 
 def _children(nodes: Array, first_tree: int, half: bool, targets: Array | None = None) -> Array:

@@ -130,3 +130,12 @@ KERNEL hash_planes(const u64* __restrict__ x, u64* __restrict__ planes, u64 offs
 }
 
 #endif
+
+// a = sent_0 XOR sent_1 and c = (a AND choices) XOR sent_0 XOR chosen, planes of `width` words; item = word of all.
+KERNEL plane_triples(const u64* __restrict__ sent, const u64* __restrict__ choices, const u64* __restrict__ chosen,
+                     u64* __restrict__ a, u64* __restrict__ c, i64 width, i64 n) {
+  FOREACH(i, n) {
+    const u64 zero = sent[i], own = zero ^ sent[n + i];
+    a[i] = own, c[i] = (own & choices[i % width]) ^ zero ^ chosen[i];
+  }
+}

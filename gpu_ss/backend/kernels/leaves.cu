@@ -51,19 +51,22 @@ FN void odd(const Block& x, v64* mask) {
   UNROLL for (int h = 0; h < HALVES; h++) mask[h] = splat64(0) - (x.lo[h] & 1);
 }
 
-// Item = tree of all slabs, here and below.
-KERNEL leaf_offers(const u64* __restrict__ sums, const u64* __restrict__ keys, u64* __restrict__ offers, u64 delta_lo,
-                   u64 delta_hi, u64 first, u64 domain, i64 levels, i64 n) {
+// Item = tree of all slabs, here and below. `offers` [slabs, levels + 2, tree] of `firsts` [slabs, levels - 2, 2, tree].
+KERNEL tree_offers(const u64* __restrict__ firsts, const u64* __restrict__ sums, const u64* __restrict__ keys,
+                   u64* __restrict__ offers, u64 delta_lo, u64 delta_hi, u64 first, u64 domain, i64 levels, i64 n) {
   FOREACH_LANES32(i, n, 2048) {
-    const i64 g = i >> TREES_LOG, j = i & (TREES - 1);
+    const i64 g = i >> TREES_LOG, j = i & (TREES - 1), rows = levels + 2;
+    for (i64 k = 0; k < levels - 2; k++)
+      put_block(offers, place(g, rows, k, j),
+                block_at(firsts, place(g, 2 * (levels - 2), 2 * k, j)) ^ block_at(keys, place(g, levels, k, j)));
     const Block key = block_at(keys, place(g, levels, levels - 2, j)), other = block_at(keys, place(g, levels, levels - 1, j));
     const Block zero = leaves_of(sums, g, 0, j), two = leaves_of(sums, g, 2, j);
     Block turned = key;
     UNROLL for (int h = 0; h < HALVES; h++) turned.lo[h] ^= splat64(delta_lo), turned.hi[h] ^= splat64(delta_hi);
-    put_block(offers, place(g, 4, 0, j), zero ^ leaves_of(sums, g, 1, j) ^ key);
-    put_block(offers, place(g, 4, 1, j), zero ^ two ^ other);
-    put_block(offers, place(g, 4, 2, j), zero ^ hash_of(key, first + i, domain));
-    put_block(offers, place(g, 4, 3, j), two ^ hash_of(turned, first + i, domain));
+    put_block(offers, place(g, rows, levels - 2, j), zero ^ leaves_of(sums, g, 1, j) ^ key);
+    put_block(offers, place(g, rows, levels - 1, j), zero ^ two ^ other);
+    put_block(offers, place(g, rows, levels, j), zero ^ hash_of(key, first + i, domain));
+    put_block(offers, place(g, rows, levels + 1, j), two ^ hash_of(turned, first + i, domain));
   }
 }
 

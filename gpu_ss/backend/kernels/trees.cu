@@ -95,46 +95,53 @@ FN void regrow_own(u32* shared, int thread, int count, u64 number, u64 half, con
   }
 }
 
-// Item = two trees, with a block of threads. From 2^first_log nodes on; oblivious.py of the folder above says more.
-KERNEL grow_trees(const u64* __restrict__ nodes, u64* __restrict__ out, u64* __restrict__ sums, u64 first_tree, u64 half,
-                  i64 first_log, i64 depth, i64 trees_log, i64 n) {
+// The roots of two trees or, of half-trees, their children and the sums of these.
+FN void plant(u32* shared, int thread, const u64* roots, u64* sums, i64 trees_log, u64 delta_lo, u64 delta_hi, u64 half) {
+  if (thread >= TOGETHER) return;
+  const u64 lo = roots[2 * thread], hi = roots[2 * thread + 1], second_lo = lo ^ delta_lo, second_hi = hi ^ delta_hi;
+  store_node(shared, 0, thread, lo, hi);
+  if (!half) return;
+  store_node(shared, 1, thread, second_lo, second_hi);
+  store_blocks(sums + 2 * thread, &lo, &hi);
+  store_blocks(sums + 2 * (((i64)1 << trees_log) + thread), &second_lo, &second_hi);
+}
+
+// Item = two trees, with a block of threads. oblivious.py of the folder above says more.
+KERNEL grow_trees(const u64* __restrict__ roots, u64* __restrict__ out, u64* __restrict__ sums, u64 delta_lo, u64 delta_hi,
+                  u64 first_tree, u64 half, i64 depth, i64 trees_log, i64 n) {
   SHARED(shared, PARTS_AT + 2 * PARTS * 8);
-  const i64 last_log = first_log + depth;
   FOREACH_TILE(i, n) {
     const Pair at = pair_of(i, trees_log);
-    EACH_WARP(warp, WARPS) EACH_LANE(lane) {
-      const int thread = 32 * warp + lane, tree = thread % TOGETHER;
-      ONE_BY_ONE for (int q = thread / TOGETHER; q < 1 << first_log; q += STEP) {
-        const u64* node = nodes + 2 * ((((at.slab << first_log) + q) << trees_log) + at.tree + tree);
-        store_node(shared, q, tree, node[0], node[1]);
-      }
-    }
+    const i64 of_slab = at.slab * depth * 2;
+    EACH_WARP(warp, WARPS) EACH_LANE(lane)
+      plant(shared, 32 * warp + lane, roots + 2 * TOGETHER * i, sums + 2 * ((of_slab << trees_log) + at.tree), trees_log,
+            delta_lo, delta_hi, half);
     all_threads();
-    for (int level = 0; level < (int)depth; level++) {
+    for (int level = half ? 1 : 0; level < (int)depth; level++) {
       u32* parts = shared + PARTS_AT + level % 2 * PARTS * 8;
       EACH_WARP(warp, WARPS) {
         PerLane<u32, 8> own;
         EACH_LANE(lane) {
           const int thread = 32 * warp + lane;
           const u64 number = first_tree + TOGETHER * i + thread % TOGETHER;
-          grow_own(shared, thread, 1 << (first_log + level), number, half, OF(own, lane));
+          grow_own(shared, thread, 1 << level, number, half, OF(own, lane));
         }
         xor_lanes<TOGETHER>(own);
         EACH_LANE(lane) put_sums<8>(parts, warp, lane, OF(own, lane));
       }
       all_threads();
       EACH_WARP(warp, WARPS) EACH_LANE(lane) {
-        const int thread = 32 * warp + lane, tree = thread % TOGETHER, k = thread / TOGETHER;  // k: half block of both sums
-        const i64 sum = (((at.slab * depth + level) * 2 + k / 2) << trees_log) + at.tree + tree;
+        const int thread = 32 * warp + lane, tree = thread % TOGETHER, k = thread / TOGETHER;  // k: word of both sums
+        const i64 sum = ((of_slab + 2 * level + k / 2) << trees_log) + at.tree + tree;
         if (k < 4) sums[2 * sum + k % 2] = whole_sum<8>(parts, tree, k);
       }
     }
     EACH_WARP(warp, WARPS) EACH_LANE(lane) {
       const int thread = 32 * warp + lane, tree = thread % TOGETHER;
-      ONE_BY_ONE for (int q = thread / TOGETHER; q < 1 << last_log; q += STEP) {
+      ONE_BY_ONE for (int q = thread / TOGETHER; q < 1 << depth; q += STEP) {
         u64 lo, hi;
         load_node(shared, q, tree, &lo, &hi);
-        store_blocks(out + 2 * ((((at.slab << last_log) + q) << trees_log) + at.tree + tree), &lo, &hi);
+        store_blocks(out + 2 * ((((at.slab << depth) + q) << trees_log) + at.tree + tree), &lo, &hi);
       }
     }
     all_threads();  // the next trees take the room
@@ -259,17 +266,29 @@ FN Lanes lanes_of(u64* nodes, u64 first_tree, i64 g, i64 j, i64 trees_log) {
   return at;
 }
 
-KERNEL grow_trees(const u64* __restrict__ nodes, u64* __restrict__ out, u64* __restrict__ sums, u64 first_tree, u64 half,
-                  i64 first_log, i64 depth, i64 trees_log, i64 n) {
-  const i64 trees = (i64)1 << trees_log, first_words = trees << (first_log + 1), words = first_words << depth;
+// The roots of LANES32 trees or, of half-trees, their children and the sums of these.
+FN void plant(const Lanes& at, const u64* roots, u64* sums, u64 delta_lo, u64 delta_hi, u64 half) {
+  v64 lo[HALVES], hi[HALVES];
+  load_blocks(roots, lo, hi);
+  store_blocks(at.nodes, lo, hi);
+  if (!half) return;
+  store_blocks(sums, lo, hi);
+  UNROLL for (int h = 0; h < HALVES; h++) lo[h] ^= splat64(delta_lo), hi[h] ^= splat64(delta_hi);
+  store_blocks(at.nodes + at.step, lo, hi);
+  store_blocks(sums + at.step, lo, hi);
+}
+
+KERNEL grow_trees(const u64* __restrict__ roots, u64* __restrict__ out, u64* __restrict__ sums, u64 delta_lo, u64 delta_hi,
+                  u64 first_tree, u64 half, i64 depth, i64 trees_log, i64 n) {
+  const i64 trees = (i64)1 << trees_log, words = trees << (depth + 1);
   for (i64 g = 0; g < (2 * n) >> trees_log; g++) {
-    __builtin_memcpy(out + g * words, nodes + g * first_words, 8 * first_words);
     for (i64 j = 0; j < trees; j += LANES32) {
       const Lanes at = lanes_of(out + g * words, first_tree, g, j, trees_log);
-      for (i64 level = 0; level < depth; level++) {
-        const Sums found = grow_level<false>(at, (i64)1 << (first_log + level), half, Path{});
-        u64* to = sums + 2 * ((g * depth + level) * 2 * trees + j);
-        for (int c = 0; c < 2; c++) store_blocks(to + 2 * c * trees, found.lo[c], found.hi[c]);
+      u64* to = sums + 2 * (g * depth * 2 * trees + j);
+      plant(at, roots + 2 * (g * trees + j), to, delta_lo, delta_hi, half);
+      for (i64 level = half ? 1 : 0; level < depth; level++) {
+        const Sums found = grow_level<false>(at, (i64)1 << level, half, Path{});
+        for (int c = 0; c < 2; c++) store_blocks(to + (2 * level + c) * at.step, found.lo[c], found.hi[c]);
       }
     }
   }

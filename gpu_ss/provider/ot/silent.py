@@ -100,10 +100,10 @@ class _Silent(CotSource):
     def _make(self, needed: int) -> Array:
         self.begin()
         with self._once():
-            out = self._kept[:0]
-            while not len(out):
+            while True:
                 out = self._some_slabs(needed)
-            return out
+                if len(out):
+                    return out
 
     @contextmanager
     def _once(self) -> Iterator[None]:
@@ -127,6 +127,8 @@ class _Silent(CotSource):
         out = self._slabs(self._path_ots[first : first + count])
         self._slab += count
         keep = min(len(out), lpn.RESERVE - self._filled)
+        if keep == 0:
+            return out
         self._kept[self._filled : self._filled + keep] = out[:keep]
         self._filled += keep
         return out[keep:]
@@ -169,14 +171,11 @@ class _Silent(CotSource):
 class SilentSender(_Silent, CotSender):
     """The end that holds delta."""
 
-    _offset: Array
-
     def __init__(self, backend: Backend, channel: Channel) -> None:
         super().__init__(backend, channel)
         self.delta = Delta()
 
     def _extend(self) -> tuple[Array, bytes]:
-        self._offset = self.backend.asarray(np.array(self.delta.words, np.uint64))
         return extend_as_sender(self.channel, self.backend, self.delta, lpn.RESERVE)
 
     def _slabs(self, ots: Array) -> Array:
@@ -190,12 +189,11 @@ class SilentSender(_Silent, CotSender):
 
     def _grow(self, ots: Array) -> tuple[Array, Array, Array]:
         """Rows, what the receiver is told [slabs, TREE_BLOCKS, trees, 2], and the rows' XORs by child and tree."""
-        backend, xp = self.backend, self.backend.xp
+        backend, delta, first_tree = self.backend, self.delta.words, self._first_tree
         roots = self._prg.words((len(ots), lpn.SLAB_TREES, 2))
-        nodes, firsts = trees.grow_half(backend, self._offset, roots, _HALF_LEVELS, self._first_tree)
+        nodes, firsts = trees.grow_half(backend, delta, roots, _HALF_LEVELS, first_tree)
         out, sums = self._encode(nodes)
-        offers = backend.leaf_offers(sums, ots, self.delta.words, self._first_tree, _LEAVES)
-        return out, xp.concatenate([firsts ^ ots[:, :_HALF_LEVELS], offers], axis=1), sums[:, :, 1]
+        return out, backend.tree_offers(firsts, sums, ots, delta, first_tree, _LEAVES), sums[:, :, 1]
 
 
 class SilentReceiver(_Silent, CotReceiver):

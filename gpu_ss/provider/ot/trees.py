@@ -27,7 +27,7 @@ need not be sent: one message from the sender, nothing from the receiver.
 
 What the receiver lacks it holds as zeros, and where these are is decided by masks in the kernels: no branch and no
 address depends on a path. The levels are grown by `Backend.grow_trees` and `regrow_trees`; leaves are made by
-`lpn_encode`, and what is said of their sums by `leaf_offers` and `leaf_fixes`.
+`lpn_encode`; `tree_offers` makes what the sender says, `leaf_fixes` what the receiver takes from it of leaves.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def grow(backend: Backend, roots: Array, depth: int, first_tree: int) -> tuple[A
 
     Trees are numbered; no two under one roof alike.
     """
-    leaves, sums = backend.grow_trees(roots.reshape(1, 1, -1, 2), depth, first_tree, False)
+    leaves, sums = backend.grow_trees(roots[None], None, depth, first_tree)
     return leaves[0], sums[0]
 
 
@@ -79,17 +79,15 @@ def unseal(choices: Array, masks: Array, sealed: Array) -> Array:
 
 
 def grow_half(
-    backend: Backend, delta: Array, roots: Array, depth: int, first_tree: int
+    backend: Backend, delta: tuple[int, int], roots: Array, depth: int, first_tree: int
 ) -> tuple[Punctured, Array]:
-    """Nodes [slabs, 2^depth, trees, 2] that add up to delta [2], none missing, and the sums of first children.
+    """Nodes [slabs, 2^depth, trees, 2] that add up to delta, none missing, and sums [slabs, depth, 2, trees, 2].
 
-    roots [slabs, trees, 2] are random; the sums [slabs, depth, trees, 2] begin with them.
+    roots [slabs, trees, 2] are random.
     """
-    xp = backend.xp
-    nodes, sums = backend.grow_trees(xp.stack([roots, roots ^ delta], axis=1), depth - 1, first_tree, True)
+    nodes, sums = backend.grow_trees(roots, delta, depth, first_tree)
     slabs, trees, _ = roots.shape
-    none = backend.table((ALL,) * (slabs * trees)).reshape(slabs, trees)
-    return Punctured(nodes, none), xp.concatenate([roots[:, None], sums[:, :, 0]], axis=1)
+    return Punctured(nodes, backend.table((ALL,) * (slabs * trees)).reshape(slabs, trees)), sums
 
 
 def regrow_half(backend: Backend, choices: Array, sums: Array, depth: int, first_tree: int) -> Punctured:

@@ -12,12 +12,13 @@ from gpu_ss.provider.ot.convert import begin
 from gpu_ss.provider.ot.cot import NOTHING, PART_BITS, CotReceiver, CotSender, CotSource, Domain
 from gpu_ss.ring import WORD, Array
 
+_LARGE = 1 << 20  # blocks: as many as a GPU likes to hash in one go
 
-def send_random_planes(source: CotSender, n: int, bits: int) -> tuple[Array, Array]:
-    """As `convert.send_random` for messages of up to 64 bits, as bit planes: [bits, W] each."""
-    pieces = [_planes(source, piece, (NOTHING, source.delta.words), bits) for piece in _pieces(source, n)]
-    both = _side_by_side(source, pieces)
-    return both[0], both[1]
+
+def send_random_planes(source: CotSender, n: int, bits: int) -> Array:
+    """As `convert.send_random` for messages of up to 64 bits, as bit planes: both, [2, bits, W]."""
+    offsets = (NOTHING, source.delta.words)
+    return _side_by_side(source, [_planes(source, piece, offsets, bits) for piece in _pieces(source, n)])
 
 
 def receive_random_planes(source: CotReceiver, n: int, bits: int) -> tuple[Array, Array]:
@@ -49,10 +50,10 @@ def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int, pay
     choice b with m_b, and m_0 XOR m_b = a b. One OT each way gives both cross products of (a + a')(b + b').
     """
     begin(rank, sender, receiver)
-    zero, one = send_random_planes(sender, n, payload)
+    sent = send_random_planes(sender, n, payload)
     b, chosen = receive_random_planes(receiver, n, payload)
-    a = zero ^ one
-    return AndTriples(a, b, a & b ^ zero ^ chosen)
+    a, c = sender.backend.plane_triples(sent, b, chosen)
+    return AndTriples(a, b, c)
 
 
 # Steps
@@ -61,17 +62,18 @@ def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int, pay
 def _pieces(source: CotSource, n: int) -> Iterator[tuple[int, Array]]:
     """The next n correlated OTs, (number of the first, blocks), in pieces as they are made: these are in the cache.
 
-    All pieces but the last are of whole words of bits.
+    All pieces but the last are of whole words of bits. A GPU has no use for small ones.
     """
-    first, waiting = source.taken, list[Array]()
+    first, waiting, backend = source.taken, list[Array](), source.backend
+    least = _LARGE if backend.slabs_at_once > 1 else WORD
     if n == 0:
-        yield first, source.backend.zeros((0, 2))
+        yield first, backend.zeros((0, 2))
     for cots in source.stream(n):
         n -= len(cots)
         waiting.append(cots.use())
         count = sum(map(len, waiting))
-        if count % WORD == 0 or n == 0:
-            yield first, waiting[0] if len(waiting) == 1 else source.backend.xp.concatenate(waiting)
+        if n == 0 or (count % WORD == 0 and count >= least):
+            yield first, waiting[0] if len(waiting) == 1 else backend.xp.concatenate(waiting)
             first, waiting = first + count, []
 
 

@@ -38,9 +38,9 @@ ROWS: list[Row] = [
     *(
         ("grow_trees", f"{shape} {rest}", lambda words, shape=shape, rest=rest: (words(*shape, 2), *rest))
         for shape, *rest in [
-            ((1, 1, 16), 1, 0, False), ((1, 1, 16), 8, 2**48 - 16, False), ((3, 2, 32), 4, 2**40, True),
-            ((1, 2, 64), 3, 7, True), ((5, 4, 16), 2, 8, True), ((2, 2, 32), 9, 2**48 - 64, True),
-            ((1, 256, 32), 2, 5, False),
+            ((1, 16), None, 1, 0), ((1, 16), None, 8, 2**48 - 16), ((3, 32), (5, ALL), 4, 2**40),
+            ((1, 64), (1, 2), 3, 7), ((5, 16), (1, 0), 1, 8), ((2, 32), (1, 0), 10, 2**48 - 64),
+            ((2, 32), None, 10, 5),
         ]
     ),
     *(
@@ -67,9 +67,10 @@ ROWS: list[Row] = [
     ),
     ("lpn_encode", "threads", lambda words: _encode(words, 1 << 12, 1, 512, 1, 256)),
     *(
-        ("leaf_offers", f"{slabs}, {levels}", lambda words, slabs=slabs, levels=levels: (
-            *_told(words, slabs, levels), (5, ALL), 2**64 - 32 * slabs, 4 << 56))
-        for slabs, levels in [(1, 2), (3, 12), (130, 2)]
+        ("tree_offers", f"{slabs}, {levels}", lambda words, slabs=slabs, levels=levels: (
+            words(slabs, levels - 2, 2, LEAF_TREES, 2), *_told(words, slabs, levels), (5, ALL), 2**64 - 32 * slabs,
+            4 << 56))
+        for slabs, levels in [(1, 2), (3, 12), (130, 3)]
     ),
     *(
         ("leaf_fixes", f"{slabs}, {levels}", lambda words, slabs=slabs, levels=levels, nodes=nodes: (
@@ -93,6 +94,11 @@ ROWS: list[Row] = [
     ),
     ("hash_blocks", "threads", lambda words: (words(40_001, 2), [(0, 0), (1, 2)], 2**32 - 20_000, ALL - 1, 12)),
     ("hash_planes", "threads", lambda words: (words(40_001, 2), [(0, 0), (1, 2)], 2**32 - 20_000, ALL, 12)),
+    *(
+        ("plane_triples", f"{shape}", lambda words, shape=shape: (
+            words(2, *shape), words(1, shape[1]), words(*shape)))
+        for shape in [(0, 3), (2, 0), (1, 1), (3, 65), (64, 2000)]
+    ),
 ]  # fmt: skip
 
 
@@ -169,38 +175,45 @@ def test_leaves_are_those_of_the_cipher() -> None:
         assert np.array_equal(sums[:, half, 1], sums[:, half, 0]), "the table is zero"
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_children_are_those_of_the_cipher(half: bool) -> None:
+@pytest.mark.parametrize("delta", [None, (2**63 | 1, 2**62 + 5)])
+def test_children_are_those_of_the_cipher(delta: tuple[int, int] | None) -> None:
     """Level by level, at their places; slabs are numbered on, and the sums are those of the levels."""
     reference, rng = ReferenceBackend(), np.random.default_rng(4)
-    nodes = rng.integers(0, 2**64, (2, 2, 16, 2), dtype=np.uint64)
-    leaves, sums = reference.grow_trees(nodes, 3, 77, half)
-    for level in range(3):
-        count = nodes.shape[1]
+    roots = rng.integers(0, 2**64, (2, 16, 2), dtype=np.uint64)
+    leaves, sums = reference.grow_trees(roots, delta, 4, 77)
+    nodes = roots[:, None]
+    for level in range(4):
+        count = 1 << level
         children = np.empty((2, 2 * count, 16, 2), np.uint64)
         for g, q, j in np.ndindex(2, count, 16):
             place = (77 + 16 * g + j) << 16 | q
             stream = reference.hash_blocks(nodes[g, q, j : j + 1], [(0, 0)], place, count, 4).reshape(2, 2)
             children[g, q, j] = stream[0]
-            children[g, count + q, j] = nodes[g, q, j] ^ stream[0] if half else stream[1]
+            children[g, count + q, j] = nodes[g, q, j] ^ stream[0] if delta else stream[1]
+        if delta and level == 0:
+            children = np.concatenate([nodes, nodes ^ np.array(delta, np.uint64)], axis=1)
         for c in (0, 1):
             one = children[:, c * count : (c + 1) * count]
             assert np.array_equal(sums[:, level, c], np.bitwise_xor.reduce(one, axis=1))
         nodes = children
     assert np.array_equal(nodes, leaves)
+    if delta:
+        assert (np.bitwise_xor.reduce(leaves, axis=1) == np.array(delta, np.uint64)).all()
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("delta", [None, (2**63 | 1, 2**62 + 5)])
 @pytest.mark.parametrize("name", EVERY_BACKEND)
-def test_a_missing_path_is_grown_beside(name: str, half: bool) -> None:
+def test_a_missing_path_is_grown_beside(name: str, delta: tuple[int, int] | None) -> None:
     """Who lacks one path and gets the sums of the other children ends with all nodes but one, of all levels."""
     backend, slabs, trees, depth = open_backend(name), 3, LEAF_TREES, 5
     rng = np.random.default_rng(5)
-    roots = backend.asarray(rng.integers(0, 2**64, (slabs, 1, trees, 2), dtype=np.uint64))
-    whole, sums = backend.grow_trees(roots, depth, 7, half)
+    roots = backend.asarray(rng.integers(0, 2**64, (slabs, trees, 2), dtype=np.uint64))
+    whole, sums = backend.grow_trees(roots, delta, depth, 7)
     choices = rng.integers(0, 2, (slabs, depth, trees), dtype=np.uint64)
     told = np.where(choices[..., None] == 1, *(backend.to_host(sums)[:, :, c] for c in (1, 0)))
-    broken, targets = backend.regrow_trees(backend.asarray(choices), backend.asarray(told), depth, 7, half)
+    broken, targets = backend.regrow_trees(
+        backend.asarray(choices), backend.asarray(told), depth, 7, delta is not None
+    )
     path = sum((1 - choices[:, level]) << np.uint64(level) for level in range(depth))
     assert np.array_equal(backend.to_host(targets), path)
     same = (backend.to_host(whole) == backend.to_host(broken)).all(axis=3)
@@ -228,7 +241,8 @@ def test_leaves_are_completed_from_what_is_offered(name: str) -> None:
     rows, own = backend.lpn_encode(
         table, backend.asarray(np.where(hit, 0, nodes)), backend.asarray(targets), 3, KEY, 0
     )
-    told = backend.leaf_offers(theirs, backend.asarray(keys), tuple(map(int, delta)), 9, 4 << 56)
+    words, none = (int(delta[0]), int(delta[1])), backend.empty((slabs, 0, 2, LEAF_TREES, 2))
+    told = backend.tree_offers(none, theirs, backend.asarray(keys), words, 9, 4 << 56)
     of_receiver = backend.asarray(keys ^ choices * delta)
     fixes, sums = backend.leaf_fixes(own, of_receiver, told, backend.asarray(targets), count, 9, 4 << 56)
     backend.lpn_complete(rows, fixes, backend.asarray(targets))
@@ -262,14 +276,15 @@ def test_wrong_arguments_are_refused(name: str) -> None:
     nodes, choices, told = zeros((2, 4, 32, 2)), zeros((2, 3, 32)), zeros((2, 3, 32, 2))
     table, targets, rows, fixes = zeros((8, 2)), zeros((2, 32)), zeros((1024, 2)), zeros((2, 4, 32, 2))
     sums, keys, offers = zeros((2, 2, 2, 4, 32, 2)), zeros((2, 3, 32, 2)), zeros((2, 5, 32, 2))
+    roots, firsts = zeros((2, 32, 2)), zeros((2, 1, 2, 32, 2))
     for nothing in (
-        lambda: backend.grow_trees(nodes, 0, 0, False),
-        lambda: backend.grow_trees(nodes, 9, 0, True),
-        lambda: backend.grow_trees(nodes[0], 1, 0, True),
-        lambda: backend.grow_trees(zeros((2, 3, 16, 2)), 1, 0, True),
-        lambda: backend.grow_trees(zeros((2, 4, 8, 2)), 1, 0, False),
-        lambda: backend.grow_trees(zeros((0, 4, 32, 2)), 1, 0, False),
-        lambda: backend.grow_trees(nodes, 1, (1 << 48) - 63, True),
+        lambda: backend.grow_trees(roots, None, 0, 0),
+        lambda: backend.grow_trees(roots, (1, 2), 11, 0),
+        lambda: backend.grow_trees(roots[0], (1, 2), 1, 0),
+        lambda: backend.grow_trees(zeros((2, 24, 2)), None, 1, 0),
+        lambda: backend.grow_trees(zeros((2, 8, 2)), None, 1, 0),
+        lambda: backend.grow_trees(zeros((0, 32, 2)), None, 1, 0),
+        lambda: backend.grow_trees(roots, (1, 2), 1, (1 << 48) - 63),
         lambda: backend.regrow_trees(choices, told, 4, 0, True),
         lambda: backend.regrow_trees(choices, told, 0, 0, True),
         lambda: backend.regrow_trees(choices, keys[:1], 3, 0, True),
@@ -288,9 +303,10 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         lambda: backend.lpn_complete(rows[:768].copy(), fixes, targets),
         lambda: backend.lpn_complete(rows, fixes[:1], targets),
         lambda: backend.lpn_complete(rows, fixes, targets[0]),
-        lambda: backend.leaf_offers(sums[:1], keys, (0, 1), 0, 0),
-        lambda: backend.leaf_offers(sums, zeros((2, 1, 32, 2)), (0, 1), 0, 0),
-        lambda: backend.leaf_offers(sums, keys, (0, 1), 2**64 - 63, 0),
+        lambda: backend.tree_offers(firsts, sums[:1], keys, (0, 1), 0, 0),
+        lambda: backend.tree_offers(firsts, sums, keys[:, :2].copy(), (0, 1), 0, 0),
+        lambda: backend.tree_offers(firsts, sums, zeros((2, 1, 32, 2)), (0, 1), 0, 0),
+        lambda: backend.tree_offers(firsts, sums, keys, (0, 1), 2**64 - 63, 0),
         lambda: backend.leaf_fixes(sums, keys, keys, targets, 4, 0, 0),
         lambda: backend.leaf_fixes(sums, keys, offers, targets[:1], 4, 0, 0),
         lambda: backend.leaf_fixes(sums, keys, offers, targets, 1, 0, 0),
@@ -302,6 +318,8 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         lambda: backend.hash_blocks(targets, [(0, 0)], 0, 0, 1),
         lambda: backend.hash_planes(table, [(0, 0)], 0, 0, 65),
         lambda: backend.hash_planes(targets, [(0, 0)], 0, 0, 1),
+        lambda: backend.plane_triples(zeros((2, 3, 4)), zeros((1, 3)), zeros((3, 4))),
+        lambda: backend.plane_triples(zeros((1, 3, 4)), zeros((1, 4)), zeros((3, 4))),
         lambda: backend.xor_rows(table),
     ):
         with pytest.raises(ValueError):

@@ -16,6 +16,7 @@ from gpu_ss.provider.ot.cot import Cots, low_bits
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
 from net import Channel, PeerGone, ProtocolError
 from tests.support.backends import open_backend
+from tests.support.launches import counted
 from tests.support.ot import CPU, both, is_correlated
 
 
@@ -152,6 +153,28 @@ def test_a_gpu_and_a_cpu_say_and_make_the_same(names: tuple[str, str]) -> None:
     got = _run((left, right), takes)
     assert got[2] == expected[2]
     assert all(np.array_equal(x, y) for x, y in zip(got[:2], expected[:2], strict=True))
+
+
+@pytest.mark.usefixtures("dealt")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_group_of_slabs_is_few_launches(rank: int) -> None:
+    """Eight slabs with a GPU at either end: what it is asked for does not grow with their number."""
+    sides = [open_backend("cuda-fake") if rank == k else open_backend(CPU) for k in (0, 1)]
+
+    def take(kind: type[SilentSender] | type[SilentReceiver], channel: Channel, end: int) -> None:
+        sides[end].activate()
+        source = kind(sides[end], channel)
+        source.take(1)
+        if end == rank:
+            with launches.watch():
+                source.take(source.ready + 8 * lpn.SLAB_ROWS)
+        else:
+            source.take(source.ready + 8 * lpn.SLAB_ROWS)
+
+    with counted() as launches:
+        both(lambda c: take(SilentSender, c, 0), lambda c: take(SilentReceiver, c, 1))
+    assert launches.kernels["lpn_encode"] == 1, "in one go"
+    assert 0 < launches.kernels.total() + launches.operations.total() <= (9, 13)[rank]
 
 
 def test_noise_is_one_place_in_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
