@@ -1,4 +1,4 @@
-"""One call of every kernel that what is built on correlated OT takes: corrections, shares, ANDs, pads."""
+"""One call of every kernel that what is built on correlated OT takes: corrections, shares, ANDs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ BITS = 37  # of words: those of GELU's and softmax's products have 24 to 40
 FACTOR_BITS = 16
 WORDS = 3  # that a bit is multiplied by
 PAYLOAD = 7  # ANDs with an operand in common
-DIGIT_BITS, DIGIT_PAYLOAD = 4, 2
 
 
 def _choice_planes(draw: Operands, n: int) -> Call:
@@ -41,18 +40,6 @@ def _and_opened(draw: Operands, n: int) -> Call:
         lambda backend, *arrays: backend.and_opened(*arrays, LEAD),
         PAYLOAD * n,
         bits=1,
-    )
-
-
-def _digit_pads(draw: Operands, n: int) -> Call:
-    values, words = 1 << DIGIT_BITS, word_count(n, 1)
-    keys = [draw.words(DIGIT_PAYLOAD * values, DIGIT_BITS * words) for _ in range(2)]
-    return Call(
-        (values, DIGIT_PAYLOAD, n),
-        keys,
-        lambda backend, zero, one: backend.digit_pads(zero, one, DIGIT_BITS),
-        n,
-        bits=DIGIT_PAYLOAD,
     )
 
 
@@ -106,7 +93,6 @@ TRANSFERS: dict[str, Maker] = {
     "choice_planes": _choice_planes,
     "and_masked": _and_masked,
     "and_opened": _and_opened,
-    "digit_pads": _digit_pads,
     "word_corrections": _of_words(
         "word_corrections", lambda draw, n: [draw.words(n), *_keys(draw, n), draw.planes(FACTOR_BITS, n)]
     ),

@@ -10,7 +10,6 @@ from gpu_ss.backend.transfers import (
     check_and,
     check_choices,
     check_opened,
-    check_pads,
     check_product_words,
     check_products,
     check_row_words,
@@ -50,14 +49,6 @@ class TransferKernels(Launcher):
         out = self.empty(a.shape)
         if out.size:
             self._launch("and_opened", out.size, mine, other, b, a, c, out, int(lead), a.shape[1])
-        return out
-
-    def digit_pads(self, zero: Array, one: Array, bits: int) -> Array:
-        self._check_operands(zero=zero, one=one)
-        payload, words = check_pads(zero, one, bits)
-        out = self.empty((1 << bits, payload, words))
-        if out.size:
-            self._launch("digit_pads", out.size, zero, one, out, bits, payload, words)
         return out
 
     def word_corrections(

@@ -10,7 +10,6 @@ from gpu_ss.backend.transfers import (
     check_and,
     check_choices,
     check_opened,
-    check_pads,
     check_product_words,
     check_products,
     check_row_words,
@@ -40,15 +39,6 @@ class ReferenceTransfers(HostMemory):
         opened = mine ^ other
         d, e = opened[:1], opened[1:]
         return c ^ (d & a) ^ (e & b) ^ (d & e & lead)
-
-    def digit_pads(self, zero: Array, one: Array, bits: int) -> Array:
-        payload, words = check_pads(zero, one, bits)
-        shape = (1 << bits, payload, bits, words)
-        keys = np.stack([zero.reshape(shape), one.reshape(shape)])
-        pads = [
-            np.bitwise_xor.reduce([keys[j >> k & 1, j, :, k] for k in range(bits)]) for j in range(1 << bits)
-        ]
-        return np.stack(pads)
 
     def word_corrections(
         self, x: Array, zero: Array, one: Array, flips: Array, bits: int

@@ -74,7 +74,6 @@ KERNELS = {
     "choice_planes": Kernel("triples.cu", "ppii"),
     "and_masked": Kernel("triples.cu", "pppppii"),
     "and_opened": Kernel("triples.cu", "ppppppuii"),
-    "digit_pads": Kernel("triples.cu", "pppiiii"),
     "word_corrections": Kernel("transfers.cu", "ppppppiiii", block=128),
     "word_shares": Kernel("transfers.cu", "ppppiii", block=128),
     "bit_word_corrections": Kernel("transfers.cu", "ppppiiii", block=128),

@@ -46,14 +46,6 @@ class Transfers(ABC):
         With d, e_j = mine XOR other it is c_j + d a_j + e_j b, and d e_j at the party whose `lead` is all ones.
         """
 
-    @abstractmethod
-    def digit_pads(self, zero: Array, one: Array, bits: int) -> Array:
-        """Pads of all values of a digit of `bits` bits from the keys of each bit: [2^bits, payload, W].
-
-        `zero` and `one` [2^bits payload, bits W]: row j payload + p holds bit p of the pads for value j, words k W
-        and following those of OT k. Pad j is the XOR over k of those that bit k of j names.
-        """
-
     # A word by the bits of another one
 
     @abstractmethod
@@ -156,15 +148,6 @@ def check_opened(mine: Array, other: Array, b: Array, a: Array, c: Array) -> Non
     )
 
 
-def check_pads(zero: Array, one: Array, bits: int) -> tuple[int, int]:
-    """Bits of payload, and words."""
-    require(1 <= bits <= 8 and zero.ndim == 2, f"digits have 1 to 8 bits, not {bits}; keys are planes")
-    rows, words = zero.shape
-    require(rows % (1 << bits) == 0 and words % bits == 0, f"{zero.shape} are not keys of {bits} bits")
-    check_shapes(one=(one, (rows, words)))
-    return rows >> bits, words // bits
-
-
 def check_rows(keys: Array, bits: int, **planes: Array) -> tuple[int, int]:
     """Rows and elements of the keys of a word's bits, to which planes belong."""
     require(keys.ndim == 2 and 1 <= len(keys) <= width(bits), f"{keys.shape} are not keys of {bits} bits")
@@ -204,7 +187,7 @@ class NoTransfers(Transfers):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("this backend has no keys")
 
-    choice_planes = and_masked = and_opened = digit_pads = _refuse
+    choice_planes = and_masked = and_opened = _refuse
     word_corrections = word_shares = bit_word_corrections = bit_word_shares = _refuse
     product_corrections = product_shares = mux_corrections = mux_shares = _refuse
     value_corrections = value_shares = _refuse

@@ -1,4 +1,4 @@
-// Bits of correlated OT, and what is made of triples and pads; transfers.py of the folder above says what for.
+// Bits of correlated OT, and ANDs under triples; transfers.py of the folder above says what for.
 #include "elements.h"
 
 // body(V(), j, w) for the words w of every row j. Item = word of a row.
@@ -60,15 +60,5 @@ KERNEL and_opened(const u64* __restrict__ mine, const u64* __restrict__ other, c
     const auto d = load(v, mine + w) ^ load(v, other + w);
     const auto e = load(v, mine + width + at) ^ load(v, other + width + at);
     store(out + at, load(v, c + at) ^ (d & load(v, a + at)) ^ (e & load(v, b + w)) ^ (d & e & lead));
-  });
-}
-
-KERNEL digit_pads(const u64* __restrict__ zero, const u64* __restrict__ one, u64* __restrict__ out, i64 bits,
-                  i64 payload, i64 words, i64 n) {
-  each_word(n / words, words, [=](auto v, i64 row, i64 w) {
-    const i64 j = row / payload;
-    auto pad = v;
-    for (i64 k = 0; k < bits; k++) pad ^= load(v, (j >> k & 1 ? one : zero) + (row * bits + k) * words + w);
-    store(out + row * words + w, pad);
   });
 }

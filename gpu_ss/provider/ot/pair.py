@@ -140,14 +140,24 @@ class OtPair:
         )
 
     def _sent_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
-        zero, one = send_random_planes(self._sender, WORD * width * words, payload << width)
-        return self.backend.digit_pads(zero, one, width), self.backend.zeros((payload, words))
+        """Bit by bit: keys of all bits at once would be far more than a cache holds."""
+        pads = self.backend.zeros((1 << width, payload, words))
+        for k in range(width):
+            keys = send_random_planes(self._sender, WORD * words, payload << width)
+            by_bit = pads.reshape(-1, 2, 1 << k, payload, words)
+            for bit in (0, 1):  # of the values whose bit k that is
+                chosen = by_bit[:, bit]
+                chosen ^= keys[bit].reshape(by_bit.shape)[:, bit]
+        return pads, self.backend.zeros((payload, words))
 
     def _received_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
-        own, planes = receive_random_planes(self._receiver, WORD * width * words, payload << width)
-        choice = own.reshape(width, words)
-        pads = self.backend.xor_rows(planes.reshape(-1, width, words))
-        return choice, pick(pads.reshape(1, 1 << width, payload, words), choice[None])[0]
+        bits, total = [], self.backend.zeros((1 << width, payload, words))
+        for _ in range(width):
+            own, planes = receive_random_planes(self._receiver, WORD * words, payload << width)
+            total ^= planes.reshape(total.shape)
+            bits.append(own[0])
+        choice = self.backend.xp.stack(bits)
+        return choice, pick(total[None], choice[None])[0]
 
     # Bits and numbers
 

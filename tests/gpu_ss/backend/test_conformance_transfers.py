@@ -92,11 +92,6 @@ def _and_opened(words: Words, count: int, width: int, lead: np.uint64) -> Argume
     return (*both, words(1, width), words(count, width), words(count, width), lead)
 
 
-def _digit_pads(words: Words, bits: int, payload: int, width: int) -> Arguments:
-    shape = (payload << bits, bits * width)
-    return words(*shape), words(*shape), bits
-
-
 OF_WORDS = {
     "word_corrections": _word_corrections,
     "word_shares": _word_shares,
@@ -159,10 +154,6 @@ ROWS: list[tuple[str, str, Callable[[Words], Arguments]]] = [
     ),
     ("and_masked", "threads", lambda words: _and_masked(words, 2, 40_001)),
     ("and_opened", "threads", lambda words: _and_opened(words, 2, 40_001, LEADS[1])),
-    *(
-        ("digit_pads", f"{case}", lambda words, case=case: _digit_pads(words, *case))
-        for case in [(1, 1, 1), (1, 3, 0), (2, 5, 9), (3, 0, 4), (4, 2, 129), (6, 1, 8), (2, 1, 40_001)]
-    ),
 ]  # fmt: skip
 
 
@@ -286,8 +277,6 @@ def test_wrong_arguments_are_refused(name: str) -> None:
         lambda: backend.choice_planes(z(8), 1),
         lambda: backend.and_masked(z(4), z((2, 5)), z((1, 5)), z((2, 5))),
         lambda: backend.and_opened(z((2, 5)), z((2, 5)), z((1, 5)), z((2, 5)), z((2, 5)), LEADS[0]),
-        lambda: backend.digit_pads(z((6, 4)), z((6, 4)), 2),
-        lambda: backend.digit_pads(z((8, 3)), z((8, 3)), 2),
         lambda: backend.word_corrections(z(64), z((3, 64)), z((3, 64)), z((3, 1)), 2),
         lambda: backend.word_corrections(z(65), z((3, 64)), z((3, 64)), z((3, 1)), 9),
         lambda: backend.word_corrections(z(64), z((3, 64)), z((2, 64)), z((3, 1)), 9),
