@@ -88,15 +88,16 @@ FN void add_share(u64& whole, u64& fraction, u32 x, u32 p, const u32* constant, 
 
 #if SIMT
 
-// Items are coefficients; row r is polynomial r, of `size` of them, a multiple of PLACES. A thread takes so many of one
+// Items are coefficients; row r is polynomial r, or a part of one, of `size` of them. A thread takes up to PLACES of one
 // row, as far apart as can be: neighbouring threads take neighbours, and what says which row it is is worked out once.
 #define PLACES 4
-#define FOREACH_ROW(r, n, size)      \
-  FOREACH(item_, (n) / PLACES)       \
-  for (i64 r = item_ / ((size) / PLACES), row_once_ = 1; row_once_; row_once_ = 0)
-#define FOREACH_PLACE(i, size)                      \
+#define APART(size) (((size) + PLACES - 1) / PLACES)
+#define FOREACH_ROW(r, n, size)                \
+  FOREACH(item_, (n) / (size) * APART(size))   \
+  for (i64 r = item_ / APART(size), row_once_ = 1; row_once_; row_once_ = 0)
+#define FOREACH_PLACE(i, size)                        \
   UNROLL for (int turn_ = 0; turn_ < PLACES; turn_++) \
-  for (i64 i = item_ % ((size) / PLACES) + turn_ * ((size) / PLACES), place_once_ = 1; place_once_; place_once_ = 0)
+  for (i64 i = item_ % APART(size) + turn_ * APART(size), place_once_ = 1; place_once_ && i < (i64)(size); place_once_ = 0)
 
 #else
 

@@ -95,6 +95,10 @@ ROWS: list[Row] = [
         ("scale_up", f"{n} {bits}", lambda r, n=n, q=q, bits=bits: (r.words(3, n), bits, r.residues(q, 3, n), q))
         for n, q in SMALL.items() for bits in (1, 20, 32, 59, 63, 64)
     ),
+    *(  # of replies a part of the coefficients travels
+        ("scale_up", f"{n} places", lambda r, n=n, q=SETS[64]: (r.words(3, n), 40, r.residues(q, 3, n), q))
+        for n in (5, 7, 33, 62)
+    ),
     *(("drop_prime", f"{n}", lambda r, n=n, q=q: (r.residues(q, 3, n), q)) for n, q in SMALL.items()),
     ("drop_prime", "small last", lambda r, q=SETS[64][::-1]: (r.residues(q, 3, 64), q)),
     *(
