@@ -27,7 +27,7 @@ KERNELS, OPERATIONS = 130, 260  # what it takes, and a few more
 
 ALONE_SIZES = 64, 2, 128, 8
 #: Kernels and operations in both phases, offline and online, of two parties alone.
-ALONE_OFFLINE, ALONE_ONLINE = 9999, 1300
+ALONE_OFFLINE, ALONE_ONLINE = 6000, 1300
 
 
 def _provider(rank: int, backend: Any, *keys: bytes) -> Any:
