@@ -130,10 +130,8 @@ class Owner(_End):
         for messages in self._reply_groups(layout):
             received = []
             for first, end in messages:
-                header, leads = (
-                    self._header(task, turn, Kind.REPLIES, first, end - first),
-                    lead and first == 0,
-                )
+                header = self._header(task, turn, Kind.REPLIES, first, end - first)
+                leads = lead and first == 0
                 received.append(wire.recv_replies(self._channel, ring, header, layout.wanted, round=leads))
                 step()
             replies = rlwe.joined(ring, received)

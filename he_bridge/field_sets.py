@@ -30,7 +30,7 @@ decoding bears, rounding b takes a quarter; rounding a, uniform, times s, |s|^2 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log, log2, prod, sqrt
+from math import log, log2, prod, sqrt
 
 from gpu_ss.backend import primes as tables
 from gpu_ss.backend.base import Backend
@@ -39,22 +39,12 @@ from gpu_ss.ring import WORD
 from he_bridge import params as common
 from he_bridge.errors import ParameterError
 from he_bridge.field_ring import FieldRing
+from he_bridge.margins import Margins, call_privacy, sufficient
 from he_bridge.params import A_DIGITS, B_DIGITS, LIN64P, MAT64, ParameterSet
 from he_bridge.wire import reply_sizes
 
-MIN_BITS = 40
-"""Least statistical distance (as -log2) and least reliability of a call."""
-
 _ERROR_MAX = 21  # of the centred binomial
 _TAIL = 12.0  # standard deviations; exceeded with probability 2^-102.9
-
-
-@dataclass(frozen=True, slots=True)
-class FieldMargins:
-    """-log2 of: leak of a reply through its noise, wrong decryption of any coefficient of it."""
-
-    privacy_bits: float
-    decryption_bits: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ class FieldParams:
         """The polynomials, on a backend."""
         return FieldRing(backend, self.encryption, field=self.field)
 
-    def check(self, products: int) -> FieldMargins:
+    def check(self, products: int) -> Margins:
         """The margins of a reply that is a sum of so many products, slot by slot. ParameterError if too small."""
         self._check_set()
         params, t = self.encryption, self.field.prime
@@ -82,10 +72,7 @@ class FieldParams:
         room = 0.5 - 0.5 ** (B_DIGITS + 1) - noise - 2 * (1 + params.degree) * t / kept
         deviation = sqrt((1 + params.degree) / 12) * sqrt(4.0**-A_DIGITS + (t / kept) ** 2)
         decryption = (max(room, 0.0) / deviation) ** 2 / 2 / log(2) - 1 - log2(params.degree)
-        for name, bits in (("circuit privacy", privacy), ("decryption", decryption)):
-            if not bits >= MIN_BITS:
-                raise ParameterError(f"parameters too weak: {name} 2^-{bits:.1f}, 2^-{MIN_BITS} is required")
-        return FieldMargins(privacy, decryption)
+        return sufficient(privacy, decryption)
 
     def _check_set(self) -> None:
         """Slots, security, and that `scale_down` rises with its argument."""
@@ -102,17 +89,7 @@ class FieldParams:
 
     def check_call(self, replies: dict[int, int]) -> float:
         """-log2 of the statistical distance of a call: how many replies of how many products. See `check`."""
-        if not replies:
-            return inf
-        checked = [(self.check(products), count) for products, count in replies.items()]
-        privacy = -log2(sum(count * 2.0**-margins.privacy_bits for margins, count in checked))
-        wrong = -log2(sum(count * 2.0**-margins.decryption_bits for margins, count in checked))
-        if min(privacy, wrong) < MIN_BITS:
-            raise ParameterError(
-                f"{sum(replies.values())} replies in one call: 2^-{min(privacy, wrong):.1f}, "
-                f"2^-{MIN_BITS} is required"
-            )
-        return privacy
+        return call_privacy(self.check, replies)
 
     @property
     def up_bytes(self) -> int:

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from he_bridge.errors import ParameterError
-from he_bridge.tenseal_bfv import MIN_BITS, BfvParams
+from he_bridge.margins import MIN_BITS
+from he_bridge.tenseal_bfv import BfvParams
 
 
 @dataclass(frozen=True)

@@ -31,27 +31,17 @@ import numpy as np
 import numpy.typing as npt
 
 from he_bridge.errors import CiphertextError, HeError, ParameterError
+from he_bridge.margins import Margins, sufficient
 from he_bridge.tenseal_io import SEED_BYTES, Words, guarded, library, pack, unpack
 from net.channel import Channel
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-MIN_BITS = 40
-"""Least statistical distance (as -log2) and least reliability that `check` accepts."""
-
 _ERROR_MAX = 21  # SEAL's errors: difference of two sums of 21 bits
 _ERROR_STD = math.sqrt(10.5)  # and sub-Gaussian with exactly this parameter (Hoeffding)
 _TAIL = 12.0  # standard deviations; exceeded with probability 2^-102.9
 _MAX_MODULUS_BITS = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438}  # 128 bits of security
-
-
-@dataclass(frozen=True)
-class Margins:
-    """-log2 of: leak of a reply through its noise, wrong decryption of any coefficient of it."""
-
-    privacy_bits: float
-    decryption_bits: float
 
 
 @dataclass(frozen=True)
@@ -97,11 +87,7 @@ class BfvParams:
         room = 2.0 ** (sum(self.kept) - self.plain_bits - 1) - 2 - (noise + zero) / dropped
         deviations = max(room, 0.0) / math.sqrt((1 + self.degree) / 12)
         decryption = deviations**2 / 2 / math.log(2) - 1 - math.log2(coefficients)
-        found = Margins(privacy, decryption)
-        for name, bits in (("circuit privacy", privacy), ("decryption", decryption)):
-            if not bits >= MIN_BITS:
-                raise ParameterError(f"parameters too weak: {name} 2^-{bits:.1f}, 2^-{MIN_BITS} is required")
-        return found
+        return sufficient(privacy, decryption)
 
 
 class Bfv:

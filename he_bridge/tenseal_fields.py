@@ -29,15 +29,14 @@ from gpu_ss.field import FIELD53, FIELD60, Field
 from gpu_ss.ring import Array
 from he_bridge.errors import CiphertextError, ParameterError
 from he_bridge.field_steps import FieldEngine, Name, Step, Vectors
+from he_bridge.margins import Margins, call_privacy
 from he_bridge.pace import Progress, silent
 from he_bridge.remainders import Generator, below, os_words
 from he_bridge.tenseal_bfv import (
-    MIN_BITS,
     Bfv,
     BfvParams,
     Cipher,
     KeyHolder,
-    Margins,
     Operand,
     receive_keys,
     send_keys,
@@ -66,15 +65,7 @@ class SealFieldParams:
 
     def check_call(self, replies: dict[int, int]) -> float:
         """-log2 of the statistical distance of a call: how many replies of how many products. See `check`."""
-        checked = [(self.check(products), count) for products, count in replies.items()]
-        privacy = -math.log2(sum(count * 2.0**-margins.privacy_bits for margins, count in checked))
-        wrong = -math.log2(sum(count * 2.0**-margins.decryption_bits for margins, count in checked))
-        if min(privacy, wrong) < MIN_BITS:
-            raise ParameterError(
-                f"{sum(replies.values())} replies in one call: 2^-{min(privacy, wrong):.1f}, "
-                f"2^-{MIN_BITS} is required"
-            )
-        return privacy
+        return call_privacy(self.check, replies)
 
     @property
     def up_bytes(self) -> int:

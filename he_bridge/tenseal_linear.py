@@ -37,15 +37,14 @@ import numpy.typing as npt
 
 from he_bridge.errors import CiphertextError, ParameterError
 from he_bridge.linear import Layer
+from he_bridge.margins import MIN_BITS, Margins
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.remainders import Generator, Remainders, os_words
 from he_bridge.tenseal_bfv import (
-    MIN_BITS,
     Bfv,
     BfvParams,
     Cipher,
     KeyHolder,
-    Margins,
     receive_keys,
     send_keys,
 )

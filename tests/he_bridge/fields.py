@@ -12,11 +12,16 @@ import numpy as np
 
 from gpu_ss.backend import Backend
 from gpu_ss.field import FIELD53, Field
+from gpu_ss.party import Party
+from gpu_ss.provider.correlation import Correlation, Dealing, combine
+from gpu_ss.simulate import simulate
 from he_bridge.field_ring import FieldRing
 from he_bridge.field_sets import params_of
 from he_bridge.field_slots import FieldClient, FieldServer
 from he_bridge.field_steps import SLOTS, FieldEngine, Name, Spare, Step, Vectors
 from he_bridge.params import A_DIGITS, B_DIGITS
+from he_bridge.products import Engine
+from he_bridge.provider import with_products
 from he_bridge.rlwe import Reply, SecretKey
 from net import memory_pair
 from tests.he_bridge.lattice import Words, opened
@@ -124,3 +129,34 @@ def reply_noise(ring: FieldRing, secret: SecretKey, reply: Reply) -> Words:
     kept = ring.at(ring.params.kept)
     b, a = kept.from_digits(reply.b, B_DIGITS), kept.from_digits(reply.a, A_DIGITS)
     return np.asarray(noise(kept, secret, b, a) * ring.field.prime / prod(kept.primes), float)
+
+
+def assert_made(
+    *specs: Correlation, backends: Sequence[str] = ("cpu", "cpu"), engine: Engine = "native"
+) -> int:
+    """What was made is what a dealer would deal for these masks; payload bytes, both ways."""
+
+    def run(party: Party) -> Any:
+        party.provider.prepare(specs)
+        sent = party.channel.traffic.report().sent.payload
+        found = [party.provider.take(spec).only for spec in specs]
+        return [None if x is None else np.array(party.backend.to_host(x)) for x in found], sent
+
+    simulation = simulate(
+        run,
+        extend=partial(with_products, engine=engine),
+        timeout_s=60,
+        backends=(opened(backends[0]), opened(backends[1])),
+    )
+    (left, sent0), (right, sent1) = simulation.results
+    clear = [
+        combine(opened(), spec.outputs()[0], a, b) for spec, a, b in zip(specs, left, right, strict=True)
+    ]
+    dealing = Dealing(opened(), [], [], lambda number: clear[number])
+    for spec, found in zip(specs, clear, strict=True):
+        if not spec.is_mask:
+            (expected,) = spec.deal(dealing)
+            assert np.array_equal(found, expected), spec
+    for a, spec in zip(left, specs, strict=True):
+        assert a is None or int(a.max()) < spec.outputs()[0].prime
+    return int(sent0 + sent1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,54 +10,25 @@ import numpy as np
 import pytest
 
 from gpu_ss.field import FIELD53, FIELD60, Field
-from gpu_ss.party import Party
-from gpu_ss.provider.correlation import Correlation, Dealing, FieldMask, combine
+from gpu_ss.provider.correlation import FieldMask
 from gpu_ss.provider.specs.fields import FieldProduct, FieldRowProduct, FieldRowSquareSum
-from gpu_ss.simulate import simulate
 from he_bridge.errors import CiphertextError
 from he_bridge.field_products import SLOTS, units
 from he_bridge.field_sets import params_of
 from he_bridge.field_slots import step_bytes
 from he_bridge.field_steps import Step
 from he_bridge.prices import made_bytes
-from he_bridge.provider import with_products
 from he_bridge.ring import SEED_BYTES
 from he_bridge.wire import HEADER_BYTES
 from net import NetError
 from tests.he_bridge.field_party import ROWS, SCORES
-from tests.he_bridge.fields import ONE, check_sums, engines, exchanged, pair, random_elements
+from tests.he_bridge.fields import ONE, assert_made, check_sums, engines, exchanged, pair, random_elements
 from tests.he_bridge.lattice import opened
 from tests.support.backends import EVERY_BACKEND, open_backend
 from tests.support.launches import Launches, counted
 from tests.support.parties import run_pair
 
 FIELDS = [FIELD53, FIELD60]
-
-
-def assert_made(*specs: Correlation, backends: Sequence[str] = ("cpu", "cpu")) -> int:
-    """What was made is what a dealer would deal for these masks; payload bytes, both ways."""
-
-    def run(party: Party) -> Any:
-        party.provider.prepare(specs)
-        sent = party.channel.traffic.report().sent.payload
-        found = [party.provider.take(spec).only for spec in specs]
-        return [None if x is None else np.array(party.backend.to_host(x)) for x in found], sent
-
-    simulation = simulate(
-        run, extend=with_products, timeout_s=60, backends=tuple(opened(name) for name in backends)
-    )
-    (left, sent0), (right, sent1) = simulation.results
-    clear = [
-        combine(opened(), spec.outputs()[0], a, b) for spec, a, b in zip(specs, left, right, strict=True)
-    ]
-    dealing = Dealing(opened(), [], [], lambda number: clear[number])
-    for spec, found in zip(specs, clear, strict=True):
-        if not spec.is_mask:
-            (expected,) = spec.deal(dealing)
-            assert np.array_equal(found, expected), spec
-    for a, spec in zip(left, specs, strict=True):
-        assert a is None or int(a.max()) < spec.outputs()[0].prime
-    return int(sent0 + sent1)
 
 
 def keys_bytes(field: Field) -> int:

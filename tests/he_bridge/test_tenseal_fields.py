@@ -13,15 +13,12 @@ import pytest
 pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fastlmpi[he]'")
 
 from gpu_ss.field import FIELD53, FIELD60, Field
-from gpu_ss.party import Party
-from gpu_ss.provider.correlation import Dealing, FieldMask, combine
+from gpu_ss.provider.correlation import FieldMask
 from gpu_ss.provider.specs.fields import FieldProduct, FieldRowProduct, FieldRowSquareSum
-from gpu_ss.simulate import simulate
 from he_bridge import field_sets
 from he_bridge.errors import CiphertextError, ParameterError
 from he_bridge.field_slots import FieldClient, FieldServer
 from he_bridge.field_steps import SLOTS, Step
-from he_bridge.provider import with_products
 from he_bridge.remainders import below, os_words
 from he_bridge.tenseal_bfv import Bfv, BfvParams, Evaluator, KeyHolder
 from he_bridge.tenseal_fields import (
@@ -33,7 +30,7 @@ from he_bridge.tenseal_fields import (
     step_bytes,
 )
 from net import NetError
-from tests.he_bridge.fields import ONE, check_sums, exchanged, random_elements
+from tests.he_bridge.fields import ONE, assert_made, check_sums, exchanged, random_elements
 from tests.he_bridge.lattice import Words, opened
 
 FIELDS = [FIELD53, FIELD60]
@@ -82,24 +79,11 @@ def test_the_engine_is_chosen_by_name() -> None:
         FieldProduct(2, 3, 10, p),
     ]
 
-    def run(party: Party) -> Any:
-        party.provider.prepare(specs)
-        sent = party.channel.traffic.report().sent.payload
-        return [party.provider.take(spec).only for spec in specs], sent
-
-    simulation = simulate(run, extend=partial(with_products, engine="tenseal"), timeout_s=60)
-    (left, sent0), (right, sent1) = simulation.results
-    clear = [
-        combine(opened(), spec.outputs()[0], a, b) for spec, a, b in zip(specs, left, right, strict=True)
-    ]
-    dealing = Dealing(opened(), [], [], lambda number: clear[number])
-    for spec, found in zip(specs, clear, strict=True):
-        if not spec.is_mask:
-            assert np.array_equal(found, spec.deal(dealing)[0]), spec
+    sent = assert_made(*specs, engine="tenseal")
     params = params_of(FIELD53)
     key = Bfv(params.bfv, p).public_key_bytes() + 32
     rows = step_bytes(params, Step((("b", 0), ("a", 0)), ((), ())))
-    assert sent0 + sent1 - key == rows + step_bytes(params, ONE[0])
+    assert sent - key == rows + step_bytes(params, ONE[0])
 
 
 # What is hidden
