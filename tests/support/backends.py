@@ -17,11 +17,12 @@ from gpu_ss.backend.cpu import CpuBackend
 from gpu_ss.backend.cuda import CudaBackend
 from gpu_ss.backend.reference import ReferenceBackend
 from tests.support import fake_cupy
+from tests.support.ptx.module import PtxModule, compiler
 
 _LEVELS = [level for level in ("base", "v2", "v3", "v4") if native.library(level).exists()] or ["v2"]
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
-COMPILED_BACKENDS = [*(f"cpu-{level}" for level in _LEVELS), "cuda-fake", CUDA]
+COMPILED_BACKENDS = [*(f"cpu-{level}" for level in _LEVELS), "cuda-fake", "cuda-ptx", CUDA]
 EVERY_BACKEND = ["reference", *COMPILED_BACKENDS]
 
 
@@ -45,5 +46,10 @@ def _open(name: str) -> Backend:
         if shutil.which("g++") is None:
             raise BackendError("the CUDA stand-in compiles kernels with g++, which is missing")
         with fake_cupy.installed():
+            return CudaBackend()
+    if name == "cuda-ptx":
+        if not compiler():
+            raise BackendError("neither nvcc nor CuPy to make PTX with")
+        with fake_cupy.installed(PtxModule):
             return CudaBackend()
     return CpuBackend(isa=name.removeprefix("cpu-"))

@@ -99,14 +99,12 @@ class RawModule:
         return RawKernel(name, kernel_parameters(self._code)[name], ctypes.CDLL(str(_compile(self._code))))
 
 
-class RawKernel:
+class Kernel:
     """One kernel: checks its arguments, then runs all items."""
 
-    def __init__(self, name: str, parameters: list[Parameter], library: ctypes.CDLL) -> None:
+    def __init__(self, name: str, parameters: list[Parameter]) -> None:
         self._name = name
         self._parameters = parameters
-        self._function = library[name]
-        self._function.restype = None
         self.max_dynamic_shared_size_bytes = 48 << 10
 
     @property
@@ -122,31 +120,53 @@ class RawKernel:
             raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of shared memory")
         if len(args) != len(self._parameters):
             raise TypeError(f"{self._name} takes {len(self._parameters)} arguments, not {len(args)}")
+        for parameter, arg in zip(self._parameters, args, strict=True):
+            self._check_argument(parameter, arg)
         self._check_aliasing(args)
-        self._function(*(self._argument(p, a) for p, a in zip(self._parameters, args, strict=True)))
+        self._run(grid, block, args, shared_mem)
 
-    def _argument(self, parameter: Parameter, value: Any) -> Any:
+    def _run(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared: int) -> None:
+        raise NotImplementedError
+
+    def _check_argument(self, parameter: Parameter, value: Any) -> None:
         if not parameter.pointer:
             if type(value) is not _SCALARS[parameter.type]:
                 raise TypeError(f"{self._name}: a {parameter.type} must be a NumPy scalar, not {type(value)}")
-            return ctypes.c_uint64(int(value) % 2**64)
-        array = _device_array(value)
+            return
+        array = device_array(value)
         if value.device.id != current.device:
             raise ValueError(f"{self._name}: an array of device {value.device.id} on device {current.device}")
         if array.dtype.itemsize != _SIZES[parameter.type] or not array.flags.c_contiguous:
             raise TypeError(f"{self._name}: {parameter.type}* must be a contiguous array of such words")
-        return ctypes.c_void_p(array.ctypes.data)
 
     def _check_aliasing(self, args: tuple[Any, ...]) -> None:
         """Pointers are __restrict__: nothing may overlap an output."""
-        pointers = [(p, _device_array(a)) for p, a in zip(self._parameters, args, strict=True) if p.pointer]
+        pointers = [(p, device_array(a)) for p, a in zip(self._parameters, args, strict=True) if p.pointer]
         for k, (parameter, output) in enumerate(pointers):
             others = [array for j, (_, array) in enumerate(pointers) if j != k]
             if not parameter.const and any(np.may_share_memory(output, other) for other in others):
                 raise ValueError(f"{self._name}: an output overlaps another argument")
 
 
-def _device_array(value: Any) -> np.ndarray[Any, Any]:
+class RawKernel(Kernel):
+    """A kernel that is a function of a library."""
+
+    def __init__(self, name: str, parameters: list[Parameter], library: ctypes.CDLL) -> None:
+        super().__init__(name, parameters)
+        self._function = library[name]
+        self._function.restype = None
+
+    def _run(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared: int) -> None:
+        self._function(*(_word(p, a) for p, a in zip(self._parameters, args, strict=True)))
+
+
+def _word(parameter: Parameter, value: Any) -> Any:
+    if parameter.pointer:
+        return ctypes.c_void_p(device_array(value).ctypes.data)
+    return ctypes.c_uint64(int(value) % 2**64)
+
+
+def device_array(value: Any) -> np.ndarray[Any, Any]:
     """The memory of an array of the fake."""
     array = getattr(value, "_array", None)
     if not isinstance(array, np.ndarray):

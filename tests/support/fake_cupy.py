@@ -5,6 +5,7 @@
 * `RawModule` compiles the same kernel text with g++ as -DSIMT=1: the algorithms of the GPU, one item after
   the other. Launches are checked for what a GPU would not tell: number and width of arguments, contiguity,
   aliasing.
+* `installed(PtxModule)` runs kernels from what the CUDA compiler makes of them instead (`tests/support/ptx`).
 * `empty` is filled with garbage. What is not in this module or in `_FUNCTIONS` raises AttributeError: add it
   there if CuPy has it.
 
@@ -243,12 +244,12 @@ def _asarray_of(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args, **kwargs: _call(function, *args, **kwargs)
 
 
-def _build_module() -> types.ModuleType:
+def _build_module(raw_module: type) -> types.ModuleType:
     module = types.ModuleType("cupy")
     contents: dict[str, Any] = {name: getattr(np, name) for name in _PLAIN}
     contents |= {name: _asarray_of(getattr(np, name)) for name in _FUNCTIONS + _CREATORS}
     contents |= {"array": _array, "asarray": _asarray, "asnumpy": _asnumpy, "ndarray": ndarray}
-    contents |= {"empty": _empty, "empty_like": _empty_like, "RawModule": RawModule, "cuda": cuda}
+    contents |= {"empty": _empty, "empty_like": _empty_like, "RawModule": raw_module, "cuda": cuda}
     contents |= {"get_default_memory_pool": lambda: pool}
     contents |= {"get_array_module": lambda *a: module if any(isinstance(x, ndarray) for x in a) else np}
     contents |= {"__version__": "14.0.0 (fake)"}
@@ -256,16 +257,16 @@ def _build_module() -> types.ModuleType:
     return module
 
 
-_module = _build_module()
+_module = _build_module(RawModule)
 
 
 @contextmanager
-def installed() -> Iterator[types.ModuleType]:
-    """While this lasts, `import cupy` gives the stand-in."""
+def installed(raw_module: type = RawModule) -> Iterator[types.ModuleType]:
+    """While this lasts, `import cupy` gives the stand-in, with kernels of that kind."""
     before = sys.modules.get("cupy")
-    sys.modules["cupy"] = _module
+    sys.modules["cupy"] = module = _module if raw_module is RawModule else _build_module(raw_module)
     try:
-        yield _module
+        yield module
     finally:
         if before is None:
             del sys.modules["cupy"]
