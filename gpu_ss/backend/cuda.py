@@ -6,6 +6,7 @@ import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from gpu_ss.backend import product, source
 from gpu_ss.backend.errors import BackendError, OutOfMemory
 from gpu_ss.backend.kernel import KernelBackend
+from gpu_ss.backend.oblivious import LEAST_WORDS
 from gpu_ss.backend.signatures import CUDA_KERNELS, KERNELS, MOST_SHARED_DEGREE
 from gpu_ss.backend.tensor import Products
 from gpu_ss.ring import Array
@@ -26,6 +28,8 @@ _SCALARS = {"u": np.uint64, "i": np.int64}
 _SMALL_BYTES = 1 << 16  # of a host array
 #: What leaves alone by way of page-locked memory: less leaves sooner without, more would hold it for long.
 _PAGE_LOCKED_BYTES = range(1 << 16, 1 << 26)
+#: What OT makes side by side, two or three layers of BERT-base, where memory has room for all that goes with it.
+_MOST_WORDS, _BYTES_OF_WORD = 1 << 27, 32
 _PART_WORDS = 1 << 17  # of what is copied to the host: 1 MiB, as messages are cut
 _SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
 _SIGNS_OF_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -64,7 +68,7 @@ class CudaBackend(KernelBackend):
     _most_whole_degree = MOST_SHARED_DEGREE
     blocks_at_once = 16  # some 500 transforms for each prime: enough for all multiprocessors; 1 GB at most
     # A slab is 8192 threads of the encoder and 16 blocks of the tree kernels, some 5 MB while it is made.
-    slabs_at_once = 16
+    slabs_at_once = 64
 
     def __init__(self, device: int = 0) -> None:
         devices = device_count()
@@ -83,6 +87,11 @@ class CudaBackend(KernelBackend):
         limit = memory_limit()
         if limit:
             self.xp.get_default_memory_pool().set_limit(size=limit)
+
+    @cached_property
+    def words_at_once(self) -> int:
+        fitting = 1 << (self.spare_bytes() // _BYTES_OF_WORD).bit_length() - 1
+        return max(LEAST_WORDS, min(fitting, _MOST_WORDS))
 
     def current(self) -> Any:
         """Our device, to be made current. A new object: CuPy's remember what was current before."""

@@ -26,6 +26,7 @@ LEAST_NODES = 4  # for leaves: two groups, one of each half
 HASH_WORDS = 8  # of a block
 MOST_OFFSETS = 2
 MOST_NODES = 1 << 16
+LEAST_WORDS = 1 << 24
 MOST_DEPTH = 10  # of trees: their nodes fit the memory that threads of a GPU share
 
 
@@ -35,6 +36,14 @@ class Oblivious(ABC):
     xp: Any
     #: How many slabs of trees silent OT makes in one go here: few fill a cache, many fill a GPU.
     slabs_at_once: ClassVar[int] = 1
+
+    @property
+    def words_at_once(self) -> int:
+        """Words of correlations that parties should make side by side here, at least LEAST_WORDS.
+
+        More need fewer messages and larger operations, and more memory.
+        """
+        return LEAST_WORDS
 
     @abstractmethod
     def grow_trees(

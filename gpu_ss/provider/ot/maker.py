@@ -68,8 +68,6 @@ _ELEMENTWISE: dict[type[Correlation], Callable[..., Made]] = {
     RowSquareSum: recipes.row_square_sum,
 }
 _ALL = _RECIPES | _ELEMENTWISE
-#: Words of correlations that are made side by side: more need fewer messages and more memory.
-WINDOW = 1 << 24
 
 
 def takes(spec: Correlation, most_bits: int) -> bool:
@@ -93,6 +91,7 @@ class OtMaker(Maker):
         self._rank = rank
         self._backend = backend
         self._prg = Prg(backend)
+        self._pair = pair
         self._answer = Answers(pair)
 
     def accepts(self, spec: Correlation) -> bool:
@@ -101,7 +100,7 @@ class OtMaker(Maker):
     def make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         """A window after the other; nothing of one is kept here for the next."""
         chosen, done = batch.of(self.kinds), 0
-        for window in _windows(chosen):
+        for window in _windows(chosen, self._pair.agree()):
             yield from self._made(batch, window)
             done += len(window)
             progress(done, len(chosen))
@@ -120,13 +119,13 @@ def silent_pair(rank: int, backend: Backend, channel: Channel) -> OtPair:
     return OtPair(rank, backend, channel, SilentSender(backend, channel), SilentReceiver(backend, channel))
 
 
-def _windows(specs: dict[int, Correlation]) -> Iterator[dict[int, Correlation]]:
-    """Consecutive correlations of about WINDOW words."""
+def _windows(specs: dict[int, Correlation], most: int) -> Iterator[dict[int, Correlation]]:
+    """Consecutive correlations of at most so many words, or one larger one."""
     window: dict[int, Correlation] = {}
     words = 0
     for number, spec in specs.items():
         size = sum(out.size for out in spec.outputs())
-        if window and words + size > WINDOW:
+        if window and words + size > most:
             yield window
             window, words = {}, 0
         window[number] = spec

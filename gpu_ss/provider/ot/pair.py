@@ -21,6 +21,7 @@ Bits for one element, both directions together, without the OTs themselves (0.49
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpu_ss.backend.base import Backend
+from gpu_ss.backend.oblivious import LEAST_WORDS
 from gpu_ss.field import Field
 from gpu_ss.provider.ot import convert
 from gpu_ss.provider.ot.convert import Steps, in_turn
@@ -37,13 +39,16 @@ from gpu_ss.provider.ot.triples import AndTriples, and_triples, receive_random_p
 from gpu_ss.provider.specs.transfers import pick
 from gpu_ss.ring import WORD, Array, Ring, lead_of
 from net.channel import Channel
+from net.errors import ProtocolError
 
 S = TypeVar("S")
 R = TypeVar("R")
 
-CHUNK = 1 << 20  # OTs handled at a time, so that memory stays small
+_WORDS_PER_OT = 16  # of correlations made side by side for each OT handled at a time: so memory stays small
 MOST_PAYLOAD = WORD  # ANDs that can share an operand in one go
 TAG_AND = "ot/and"
+TAG_ROOM = "ot/room"
+_ROOM = struct.Struct("<Q")
 ONE = np.uint64(1)
 
 
@@ -58,6 +63,20 @@ class OtPair:
         self._channel = channel
         self._sender = sender
         self._receiver = receiver
+        self._words = 0
+        self._chunk = LEAST_WORDS // _WORDS_PER_OT
+
+    def agree(self) -> int:
+        """Words of correlations made side by side: the lesser of what the parties have room for; asked once."""
+        if not self._words:
+            mine = self.backend.words_at_once
+            (received,) = self._channel.exchange(TAG_ROOM, [_ROOM.pack(mine)], [_ROOM.size])
+            (theirs,) = _ROOM.unpack(received)
+            if theirs < LEAST_WORDS:
+                raise ProtocolError(f"{self._channel.peer} makes {theirs} words side by side: too few")
+            self._words = min(mine, theirs)
+            self._chunk = self._words // _WORDS_PER_OT
+        return self._words
 
     def __repr__(self) -> str:
         return f"OtPair(rank={self.rank}, sent={self._sender.taken}, received={self._receiver.taken})"
@@ -67,7 +86,7 @@ class OtPair:
     def and_vector(self, choice: Array, payload: Array) -> Array:
         """choice AND payload_j for planes choice [W] and payload [m, W], m up to 64: [m, W]."""
         return self._chunks(
-            lambda part: self._and_vector(choice[part], payload[:, part]), choice.size, CHUNK // WORD
+            lambda part: self._and_vector(choice[part], payload[:, part]), choice.size, self._chunk // WORD
         )
 
     def _and_vector(self, choice: Array, payload: Array) -> Array:
@@ -94,7 +113,9 @@ class OtPair:
     def overlap(self, planes: Array) -> Array:
         """XOR_j x_j AND y_j, for rank 0's own bits x and rank 1's y, planes [m, W] each: [W]."""
         return self._chunks(
-            lambda part: self._overlap(planes[:, part]), planes.shape[1], max(1, CHUNK // WORD // len(planes))
+            lambda part: self._overlap(planes[:, part]),
+            planes.shape[1],
+            max(1, self._chunk // WORD // len(planes)),
         )
 
     def _overlap(self, planes: Array) -> Array:
@@ -122,7 +143,7 @@ class OtPair:
             triple = self._triples(some.stop - some.start, payload)
             return triple.b, triple.a, triple.c
 
-        return self._chunks(part, words, CHUNK // WORD)
+        return self._chunks(part, words, self._chunk // WORD)
 
     def _triples(self, words: int, payload: int) -> AndTriples:
         return and_triples(self.rank, self._sender, self._receiver, WORD * words, payload)
@@ -136,7 +157,7 @@ class OtPair:
         """
         one_side = self._sent_pads if self.rank == 0 else self._received_pads
         return self._chunks(
-            lambda some: one_side(some.stop - some.start, width, payload), words, CHUNK // WORD
+            lambda some: one_side(some.stop - some.start, width, payload), words, self._chunk // WORD
         )
 
     def _sent_pads(self, words: int, width: int, payload: int) -> tuple[Array, Array]:
@@ -164,7 +185,7 @@ class OtPair:
     def mux(self, bits: Array, x: Array, ring: Ring) -> Array:
         """b_i x_ji for a plane of n bits [W] and words x [m, n]: [m, n]."""
         m, n = x.shape
-        step = max(WORD, CHUNK // m // WORD * WORD)
+        step = max(WORD, self._chunk // m // WORD * WORD)
         return self._chunks(
             lambda part: self._mux(bits[part.start // WORD : -(-part.stop // WORD)], x[:, part], ring),
             n,
@@ -188,7 +209,7 @@ class OtPair:
                 bits[part.start // WORD : -(-part.stop // WORD)], part.stop - part.start, ring
             ),
             n,
-            CHUNK,
+            self._chunk,
         )
 
     def _value(self, bits: Array, n: int, ring: Ring) -> Array:
@@ -204,7 +225,7 @@ class OtPair:
         return self._chunks(
             lambda some: self._wrap_product(a[:, some.start // WORD :], some.stop - some.start, group),
             n,
-            CHUNK,
+            self._chunk,
         )
 
     def _wrap_product(self, a: Array, n: int, group: Ring | Field) -> tuple[Array, Array]:
@@ -229,7 +250,7 @@ class OtPair:
             pads = [key[:, 0] for key in convert.send_random(self._sender, count)]
             return ring.reduce(self.backend.xp.stack(pads)), self.backend.zeros(count)
 
-        return self._chunks(part, n, CHUNK)
+        return self._chunks(part, n, self._chunk)
 
     def cross_products(self, n: int, ring: Ring, factor_bits: int) -> tuple[Array, Array, Array, Array]:
         """Own random words [n] and bits [factor_bits, W], and shares [factor_bits, n] of 2^k bit_k word.
@@ -246,7 +267,7 @@ class OtPair:
             pair = (sent, received) if self.rank == 0 else (received, sent)
             return words, bits, *pair
 
-        return self._chunks(part, n, max(WORD, CHUNK // factor_bits // WORD * WORD))
+        return self._chunks(part, n, max(WORD, self._chunk // factor_bits // WORD * WORD))
 
     # Numbers
 
@@ -261,7 +282,7 @@ class OtPair:
             )
             return ring.reduce(a * b + first + second)
 
-        return self._chunks(part, x.size, max(1, CHUNK // factor_bits))
+        return self._chunks(part, x.size, max(1, self._chunk // factor_bits))
 
     def square(self, x: Array, ring: Ring) -> Array:
         """x_i^2 modulo 2^w: [n]. Of 2 x_0 x_1 the product is needed modulo 2^(w - 1)."""
@@ -278,7 +299,7 @@ class OtPair:
                 return convert.send_word_products(self._sender, words, ring.bits, factor_bits)
             return convert.receive_word_products(self._receiver, words, ring.bits, factor_bits)
 
-        return self._chunks(part, mine.size, max(1, CHUNK // factor_bits))
+        return self._chunks(part, mine.size, max(1, self._chunk // factor_bits))
 
     # Steps
 

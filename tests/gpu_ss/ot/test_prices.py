@@ -14,7 +14,7 @@ from gpu_ss.prg import fresh_key
 from gpu_ss.provider.correlation import BitMask, Correlation, Mask
 from gpu_ss.provider.made import MadeProvider, SeedProvider
 from gpu_ss.provider.ot.maker import OtMaker
-from gpu_ss.provider.ot.pair import OtPair
+from gpu_ss.provider.ot.pair import TAG_ROOM, OtPair
 from gpu_ss.provider.ot.prices import made_bytes
 from gpu_ss.provider.specs.arithmetic import Powers, Product, RowProduct, RowSquareSum, WrapProduct
 from gpu_ss.provider.specs.bits import (
@@ -75,7 +75,8 @@ def sent_and_ots(specs: Sequence[Correlation]) -> tuple[int, int]:
         sender, receiver = DealtSender(BACKEND, channel, 1 + rank), DealtReceiver(BACKEND, channel, 2 - rank)
         maker = OtMaker(rank, BACKEND, OtPair(rank, BACKEND, channel, sender, receiver))
         MadeProvider(BACKEND, SeedProvider(rank, BACKEND, fresh_key()), [maker]).prepare(specs)
-        return channel.traffic.report().sent.payload, sender.taken
+        sent = channel.traffic.report().by_tag
+        return sum(row[0].payload for tag, row in sent.items() if tag != TAG_ROOM), sender.taken
 
     first, second = both(lambda channel: party(0, channel), lambda channel: party(1, channel))
     return first[0] + second[0], first[1] + second[1]

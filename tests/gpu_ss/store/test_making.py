@@ -17,7 +17,7 @@ from gpu_ss.provider.base import Provider
 from gpu_ss.provider.correlation import Correlation, Mask, expand_share
 from gpu_ss.provider.direct import DirectMatmul
 from gpu_ss.provider.made import Batch, MadeProvider, Maker, SeedProvider
-from gpu_ss.provider.ot import maker as maker_module
+from gpu_ss.provider.ot.pair import OtPair
 from gpu_ss.provider.reel import Head, Purpose, Reel, plan_digest, stored_words
 from gpu_ss.provider.specs.arithmetic import Powers
 from gpu_ss.simulate import simulate
@@ -100,7 +100,7 @@ WINDOWED: list[Correlation] = [
 
 def test_memory_is_that_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a window has made is handed over, and forgotten, before the next one begins: however long a plan is."""
-    monkeypatch.setattr(maker_module, "WINDOW", 3 * 1200)
+    monkeypatch.setattr(OtPair, "agree", lambda pair: 3 * 1200)
     made: dict[int, list[weakref.ref[Any]]] = {0: [], 1: []}
     most: dict[int, int] = {0: 0, 1: 0}
 
