@@ -20,7 +20,6 @@ from gpu_ss.party import Party
 from gpu_ss.plan import Plan
 from gpu_ss.provider.ot import base, convert, triples
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender
-from gpu_ss.provider.ot.pair import CHUNK
 from gpu_ss.provider.ot.silent import SilentReceiver, SilentSender
 from gpu_ss.ring import Array
 from net import Channel
@@ -29,6 +28,7 @@ ELEMENTS = 10_000_000
 BASE_OTS = 128
 SENDER = 0
 CHECK_TAG = "check"
+_PIECE = 1 << 20  # OTs taken at a time
 
 Source = CotSender | CotReceiver
 Errors = tuple[float, float]
@@ -107,9 +107,9 @@ class SilentJob(OtJob):
         """The last piece."""
         before = self._produced()
         last: Any = None
-        for start in range(0, self.count, CHUNK):
+        for start in range(0, self.count, _PIECE):
             last = None  # free before the next one is made
-            last = self.take(party, self._sources, min(CHUNK, self.count - start))
+            last = self.take(party, self._sources, min(_PIECE, self.count - start))
         self._made.append(self._produced() - before)
         return last
 
