@@ -88,7 +88,8 @@ def test_frames_are_read_only_when_they_are_ready(wrapped: bool) -> None:
     """A line sends a part when its bytes are there; whoever wraps it waits for all of them."""
     (line, server), _ = pipe_pair(100)
     client = TracingChannel(line) if wrapped else line
-    sent, frames = bytes(range(256)) * (3 << 12), [bytearray(MIB + 5), bytearray(2 * MIB - 5)]
+    part = PART_BYTES
+    sent, frames = bytes(range(256)) * (3 * part // 256), [bytearray(part + 5), bytearray(2 * part - 5)]
     there: list[int] = []
 
     def ready(count: int) -> None:
@@ -99,8 +100,8 @@ def test_frames_are_read_only_when_they_are_ready(wrapped: bool) -> None:
             frame[:end] = sent[start : start + end]
 
     client.send("x", frames, ready=ready)
-    assert b"".join(server.recv("x", [MIB + 5, 2 * MIB - 5])) == sent
-    assert there == ([3 * MIB] if wrapped else [0, MIB, MIB + 5, 2 * MIB + 5, 3 * MIB])
+    assert b"".join(server.recv("x", [part + 5, 2 * part - 5])) == sent
+    assert there == ([3 * part] if wrapped else [0, part, part + 5, 2 * part + 5, 3 * part])
 
 
 def test_streams_in_both_directions() -> None:

@@ -76,6 +76,8 @@ class OtPair:
                 raise ProtocolError(f"{self._channel.peer} makes {theirs} words side by side: too few")
             self._words = min(mine, theirs)
             self._chunk = self._words // _WORDS_PER_OT
+            for source in (self._sender, self._receiver):
+                source.least_slabs = self._words // LEAST_WORDS
         return self._words
 
     def __repr__(self) -> str:

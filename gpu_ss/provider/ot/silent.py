@@ -117,13 +117,14 @@ class _Silent(CotSource):
     def _some_slabs(self, needed: int) -> Array:
         """Outputs of the next slabs, less those that the next iteration is made from.
 
-        Of the slabs that `needed` outputs take, which both parties make, as many as this backend wants at once.
+        Of the slabs that `needed` outputs take, or `least_slabs`, which both parties make, as many as this backend
+        wants at once.
         """
         first = self._slab % lpn.SLABS
         if first == 0:
             self._turn_over()
-        takes = -(-(needed + lpn.RESERVE - self._filled) // lpn.SLAB_ROWS)
-        count = min(takes, self.backend.slabs_at_once, lpn.SLABS - first)
+        takes = max(self.least_slabs, -(-(needed + lpn.RESERVE - self._filled) // lpn.SLAB_ROWS))
+        count = min(takes, max(self.backend.slabs_at_once, self.least_slabs), lpn.SLABS - first)
         out = self._slabs(self._path_ots[first : first + count])
         self._slab += count
         keep = min(len(out), lpn.RESERVE - self._filled)
