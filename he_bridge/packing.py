@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import log2, prod, sqrt
 
 import numpy as np
@@ -120,7 +120,7 @@ class Layout:
         """Ciphertexts before merging: number product * groups + group."""
         return self.shape.batch * self.groups
 
-    @property
+    @cached_property
     def tile_products(self) -> int:
         """Products of a ciphertext and a polynomial of weights: those with zeros throughout are left out."""
         shape = self.shape

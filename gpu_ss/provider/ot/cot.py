@@ -91,8 +91,8 @@ class CotSource(ABC):
         self.channel = channel
         self._ready: deque[Array] = deque()
         self._next = 0
-        #: Slabs (see `silent`) that are made when some are needed, at least; the same at both ends.
-        self.least_slabs = 1
+        #: Slabs (see `silent`) that are made, and told of, together; the same at both ends.
+        self.slabs_together = 1
 
     @property
     def taken(self) -> int:

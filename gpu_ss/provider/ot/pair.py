@@ -77,7 +77,7 @@ class OtPair:
             self._words = min(mine, theirs)
             self._chunk = self._words // _WORDS_PER_OT
             for source in (self._sender, self._receiver):
-                source.least_slabs = self._words // LEAST_WORDS
+                source.slabs_together = self._words // LEAST_WORDS
         return self._words
 
     def __repr__(self) -> str:

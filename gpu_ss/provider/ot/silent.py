@@ -117,14 +117,15 @@ class _Silent(CotSource):
     def _some_slabs(self, needed: int) -> Array:
         """Outputs of the next slabs, less those that the next iteration is made from.
 
-        Of the slabs that `needed` outputs take, or `least_slabs`, which both parties make, as many as this backend
-        wants at once.
+        Of the slabs that `needed` outputs take, in whole groups, which both parties make, as many groups as this
+        backend wants at once.
         """
         first = self._slab % lpn.SLABS
         if first == 0:
             self._turn_over()
-        takes = max(self.least_slabs, -(-(needed + lpn.RESERVE - self._filled) // lpn.SLAB_ROWS))
-        count = min(takes, max(self.backend.slabs_at_once, self.least_slabs), lpn.SLABS - first)
+        group = self.slabs_together
+        takes = -(-(needed + lpn.RESERVE - self._filled) // (group * lpn.SLAB_ROWS))
+        count = min(group * min(takes, max(1, self.backend.slabs_at_once // group)), lpn.SLABS - first)
         out = self._slabs(self._path_ots[first : first + count])
         self._slab += count
         keep = min(len(out), lpn.RESERVE - self._filled)
@@ -182,10 +183,12 @@ class SilentSender(_Silent, CotSender):
     def _slabs(self, ots: Array) -> Array:
         out, told, sums = self._grow(ots)
         hashes = self._check_hashes(self._totals(sums), [NOTHING, self.delta.words])
-        checks: Any = frame(self.backend, hashes).reshape(2, len(ots), -1)
-        for slab, blocks in enumerate(frame(self.backend, told)):
-            self.channel.send(TREES_TAG, [blocks], round=False)
-            self.channel.send(CHECK_TAG, [checks[:, slab].tobytes()], round=False)
+        blocks = frame(self.backend, told)
+        checks: Any = frame(self.backend, hashes).reshape(2, len(ots), -1).swapaxes(0, 1)
+        for start in range(0, len(ots), self.slabs_together):
+            some = slice(start, start + self.slabs_together)
+            self.channel.send(TREES_TAG, [blocks[some]], round=False)
+            self.channel.send(CHECK_TAG, [checks[some].tobytes()], round=False)
         return out
 
     def _grow(self, ots: Array) -> tuple[Array, Array, Array]:
@@ -213,8 +216,9 @@ class SilentReceiver(_Silent, CotReceiver):
         """What the sender tells of so many slabs, and the hashes [slabs, 2, 8, 2] for their checks."""
         told = np.empty((count, lpn.TREE_BLOCKS, lpn.SLAB_TREES, 2), np.uint64)
         checks = np.empty((count, 2, _PARTS, 2), np.uint64)
-        for slab in range(count):
-            for tag, room in ((TREES_TAG, told[slab]), (CHECK_TAG, checks[slab])):
+        for start in range(0, count, self.slabs_together):
+            some = slice(start, start + self.slabs_together)
+            for tag, room in ((TREES_TAG, told[some]), (CHECK_TAG, checks[some])):
                 (received,) = self.channel.recv(tag, [room.nbytes], round=False)
                 room[...] = np.frombuffer(received, np.uint64).reshape(room.shape)
         return self.backend.asarray(told), checks

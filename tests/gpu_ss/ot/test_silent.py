@@ -107,10 +107,13 @@ def _in_groups(name: str, slabs: int) -> Backend:
     return made
 
 
-def _run(sides: tuple[Backend, Backend], takes: list[int]) -> tuple[Any, Any, list[tuple[str, bytes]]]:
+def _run(
+    sides: tuple[Backend, Backend], takes: list[int], together: int = 1
+) -> tuple[Any, Any, list[tuple[str, bytes]]]:
     """The sender's and receiver's OTs, and the sender's messages in order."""
 
     def take(source: SilentSender | SilentReceiver) -> Any:
+        source.slabs_together = together
         source.backend.activate()
         return np.concatenate([source.backend.to_host(source.take(n).use()) for n in takes])
 
@@ -140,6 +143,21 @@ def test_slabs_in_one_go_are_what_they_are_one_by_one() -> None:
         got = _run((_in_groups(CPU, slabs[0]), _in_groups(CPU, slabs[1])), takes)
         assert got[2] == expected[2], slabs
         assert all(np.array_equal(x, y) for x, y in zip(got[:2], expected[:2], strict=True)), slabs
+
+
+@pytest.mark.usefixtures("dealt")
+def test_groups_of_slabs_are_told_of_together() -> None:
+    """The same OTs and bytes, whatever each party makes at once, and no more than a group too many."""
+    takes = [1, 3 * lpn.SLAB_ROWS, 5000, 11 * lpn.SLAB_ROWS + 7, lpn.OUTPUTS]
+    one_by_one = _run((_in_groups(CPU, 1), _in_groups(CPU, 1)), takes)
+    for slabs in ((16, 1), (64, 5), (20, lpn.SLABS)):
+        got = _run((_in_groups(CPU, slabs[0]), _in_groups(CPU, slabs[1])), takes, together=8)
+        assert all(np.array_equal(x, y) for x, y in zip(got[:2], one_by_one[:2], strict=True)), slabs
+        for tag in (silent.TREES_TAG, silent.CHECK_TAG):
+            expected, told = (b"".join(m for t, m in run[2] if t == tag) for run in (one_by_one, got))
+            assert told.startswith(expected)
+            assert len(told) < len(expected) + 8 * len(expected) // (len(one_by_one[2]) // 2)
+        assert len(got[2]) < len(one_by_one[2]) / 4
 
 
 @pytest.mark.usefixtures("dealt")
