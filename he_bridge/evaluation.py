@@ -134,7 +134,8 @@ class Owner(_End):
                 leads = lead and first == 0
                 received.append(wire.recv_replies(self._channel, ring, header, layout.wanted, round=leads))
                 step()
-            replies = rlwe.joined(ring, received)
+            counts = [end - first for first, end in messages]
+            replies = wire.unpack_replies(ring, received, counts, layout.wanted)
             words[messages[0][0] : messages[-1][1]] = rlwe.decrypt(ring, self._secret, replies, layout.places)
         return layout.extract(words)
 
@@ -164,12 +165,10 @@ class Evaluator(_End):
         for messages in self._reply_groups(layout):
             start, stop = messages[0][0], messages[-1][1]
             replies, masks[start:stop] = self._replies(task, results(start, stop), stop - start)
+            packed = wire.PackedReplies(self.level.of(task.bits), replies)
             for first, end in messages:
                 header = self._header(task, self._counter, Kind.REPLIES, first, end - first)
-                part = replies.part(slice(first - start, end - start))
-                wire.send_replies(
-                    self._channel, self.level.of(task.bits), header, part, round=lead and first == 0
-                )
+                wire.send_replies(self._channel, header, packed, first - start, round=lead and first == 0)
                 step()
         return layout.extract(masks)
 

@@ -105,7 +105,8 @@ class FieldClient(_Party):
         if index + 1 < len(steps):
             self._offer(steps, index + 1, vectors)
         ring, header = self._ring, self._header(Kind.REPLIES, steps, index)
-        reply = wire.recv_replies(self._channel, ring, header, ring.degree, round=index == 0)
+        message = wire.recv_replies(self._channel, ring, header, ring.degree, round=index == 0)
+        reply = wire.unpack_replies(ring, [message], [header.count], ring.degree)
         return ring.slots(rlwe.decrypt(ring, self._secret, reply))
 
     def _offer(self, steps: Sequence[Step], index: int, vectors: Vectors) -> None:
@@ -136,7 +137,7 @@ class FieldServer(_Party):
         mask = self._random(len(step.replies))
         reply = rlwe.reply(ring, self._public, b, a, mask, self._prg)
         header = self._header(Kind.REPLIES, steps, index)
-        wire.send_replies(self._channel, ring, header, reply, round=index == 0)
+        wire.send_replies(self._channel, header, wire.PackedReplies(ring, reply), round=index == 0)
         self._held = held.only(ring.backend, step.kept) if step.kept and index + 1 < len(steps) else None
         return ring.field.subtract(backend.zeros(mask.shape), ring.slots(mask))
 

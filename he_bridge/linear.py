@@ -191,7 +191,8 @@ class RowBatchClient:
         ring = self._ring.of(batch.bits)
         for first, end in _spans(batch.layer.outputs, BLOCK):
             header = batch.header(Kind.REPLIES, first, end - first)
-            replies = wire.recv_replies(self._channel, ring, header, batch.rows, round=first == 0)
+            message = wire.recv_replies(self._channel, ring, header, batch.rows, round=first == 0)
+            replies = wire.unpack_replies(ring, [message], [header.count], batch.rows)
             out[:, first:end] = rlwe.decrypt(ring, self._secret, replies, batch.places).T
             step()
 
@@ -264,7 +265,8 @@ class RowBatchServer:
             parts = (contiguous(b[:, start:stop]), contiguous(a[:, start:stop]))
             replies = rlwe.reply(ring, self._public, *parts, mask, self._prg, batch.places)
             header = batch.header(Kind.REPLIES, first + start, stop - start)
-            wire.send_replies(self._channel, ring, header, replies, round=first + start == 0)
+            packed = wire.PackedReplies(ring, replies)
+            wire.send_replies(self._channel, header, packed, round=first + start == 0)
             self._step()
             out[:, first + start : first + stop] = mask[:, : batch.rows].T
 

@@ -7,7 +7,6 @@ combinations of ciphertexts, and answers with `reply` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -94,10 +93,6 @@ class Reply:
     def __repr__(self) -> str:
         return f"Reply(shape={self.b.shape})"
 
-    def part(self, polys: slice) -> Reply:
-        """Some of its polynomials."""
-        return Reply(self.b[:, polys], self.a[:, polys], _SEAL)
-
 
 def keygen(ring: PolyRing, prg: Prg) -> tuple[SecretKey, PublicKey]:
     """A new key pair from the client's private randomness, both at the modulus of fresh ciphertexts."""
@@ -145,17 +140,6 @@ def reply(
 
 def received_reply(b: Array, a: Array) -> Reply:
     """The client's view of a reply that came over the wire (`wire` only)."""
-    return Reply(b, a, _SEAL)
-
-
-def joined(ring: PolyRing, replies: Sequence[Reply]) -> Reply:
-    """The polynomials of several replies, which came in messages of their own, as one."""
-    if len(replies) == 1:
-        return replies[0]
-    b, a = (
-        ring.backend.xp.concatenate(parts, axis=1)
-        for parts in zip(*((r.b, r.a) for r in replies), strict=True)
-    )
     return Reply(b, a, _SEAL)
 
 

@@ -199,33 +199,81 @@ def reply_sizes(params: ParameterSet, bits: int, polys: int, places: int) -> lis
     return [wire_bytes(polys * size, width) for size, digits in parts for width in _widths(digits)]
 
 
+class PackedReplies:
+    """What `rlwe.reply` made, as messages take it: some polynomials each."""
+
+    def __init__(self, ring: PolyRing, replies: Reply) -> None:
+        self._backend = ring.backend
+        parts = ((replies.b, ring.ring_bits + B_DIGITS), (replies.a, ring.ring_bits + A_DIGITS))
+        #: Numbers of one width each: [polys, size].
+        self._words = [
+            (words, width)
+            for part, digits in parts
+            for words, width in zip(part, _widths(digits), strict=True)
+        ]
+        # Where polynomials end at whole words, so do those of a message: all are packed, and leave, together.
+        self._packed = [
+            self._pack(words, width) if words.shape[1] % WORD == 0 else None for words, width in self._words
+        ]
+
+    def __repr__(self) -> str:
+        return f"PackedReplies({len(self._words[0][0])} polynomials)"
+
+    def frames(self, polys: slice) -> list[Any]:
+        """Those of b, then those of a."""
+        found = []
+        for (words, width), packed in zip(self._words, self._packed, strict=True):
+            if packed is None:
+                found.append(self._pack(words[polys], width))
+            else:
+                each = words.shape[1] // WORD * width
+                found.append(packed[polys.start * each : polys.stop * each])
+        return found
+
+    def _pack(self, words: Array, width: int) -> Any:
+        return self._backend.to_host(self._backend.pack(words, width)).astype(_WORD, copy=False)
+
+
 def send_replies(
-    channel: Channel, ring: PolyRing, header: Header, replies: Reply, *, round: bool = False
+    channel: Channel, header: Header, replies: PackedReplies, first: int = 0, *, round: bool = False
 ) -> None:
-    """What `rlwe.reply` made: header, b, a."""
-    parts = ((replies.b, ring.ring_bits + B_DIGITS), (replies.a, ring.ring_bits + A_DIGITS))
-    frames: list[Any] = [
-        ring.backend.to_host(ring.backend.pack(words, width)).astype(_WORD, copy=False)
-        for part, digits in parts
-        for words, width in zip(part, _widths(digits), strict=True)
-    ]
+    """`header.count` of the replies from number `first` on: header, b, a."""
+    frames = replies.frames(slice(first, first + header.count))
     channel.send(REPLIES_TAG, [header.encode(), *frames], round=round)
 
 
 def recv_replies(
     channel: Channel, ring: PolyRing, header: Header, places: int, *, round: bool = False
-) -> Reply:
-    """The evaluator's answer, with so many coefficients of b. Raises as `_receive`."""
+) -> list[memoryview]:
+    """The evaluator's answer for `unpack_replies`, with so many coefficients of b. Raises as `_receive`."""
     sizes = reply_sizes(ring.params, ring.ring_bits, header.count, places)
-    frames = iter(_receive(channel, REPLIES_TAG, header, sizes, round))
+    return _receive(channel, REPLIES_TAG, header, sizes, round)
+
+
+def unpack_replies(
+    ring: PolyRing, messages: Sequence[Sequence[memoryview]], counts: Sequence[int], places: int
+) -> Reply:
+    """The replies of several messages, so many in each."""
+    by_frame = zip(*messages, strict=True)
 
     def part(size: int, digits: int) -> Array:
-        words = [_unpacked(ring.backend, next(frames), w, header.count * size) for w in _widths(digits)]
+        words = [_numbers(ring.backend, next(by_frame), counts, size, width) for width in _widths(digits)]
         whole = words[0] if len(words) == 1 else ring.backend.xp.stack(words)
-        return whole.reshape(-1, header.count, size)
+        return whole.reshape(-1, sum(counts), size)
 
     b = part(places, ring.ring_bits + B_DIGITS)
     return received_reply(b, part(ring.degree, ring.ring_bits + A_DIGITS))
+
+
+def _numbers(
+    backend: Backend, frames: Sequence[memoryview], counts: Sequence[int], size: int, width: int
+) -> Array:
+    """`size` numbers for each polynomial of frames that hold so many: all at once, if these end at whole words."""
+    if len(frames) == 1 or size % WORD == 0:
+        whole = frames[0] if len(frames) == 1 else memoryview(b"".join(frames))
+        return _unpacked(backend, whole, width, sum(counts) * size)
+    each = [_unpacked(backend, f, width, count * size) for f, count in zip(frames, counts, strict=True)]
+    return backend.xp.concatenate(each)
 
 
 def _widths(bits: int) -> list[int]:
