@@ -25,7 +25,7 @@ class ZmqSettings:
     keepalive_idle_s, keepalive_interval_s, keepalive_probes: TCP keepalive. A machine that vanished without a
         word is noticed after idle + interval * probes.
     max_message_bytes: payload of one message, sent or accepted.
-    hwm: parts (of at most 256 KiB) queued in either direction before the sender waits.
+    hwm: parts (of at most 512 KiB) queued in either direction before the sender waits.
     """
 
     connect_timeout_s: float = 30.0
@@ -37,7 +37,7 @@ class ZmqSettings:
     keepalive_interval_s: int = 5
     keepalive_probes: int = 3
     max_message_bytes: int = 4 << 30
-    hwm: int = 128
+    hwm: int = 64
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -30,7 +30,7 @@ _SMALL_BYTES = 1 << 16  # of a host array
 _PAGE_LOCKED_BYTES = range(1 << 16, 1 << 26)
 #: What OT makes side by side, two or three layers of BERT-base, where memory has room for all that goes with it.
 _MOST_WORDS, _BYTES_OF_WORD = 1 << 27, 32
-_PART_WORDS = 1 << 15  # of what is copied to the host: 256 KiB, as messages are cut
+_PART_WORDS = 1 << 16  # of what is copied to the host: 512 KiB, as messages are cut
 _SHARED_UNASKED = 48 << 10  # bytes of shared memory that every kernel may use; more must be asked for
 _SIGNS_OF_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 _ALL_KERNELS = KERNELS | CUDA_KERNELS
