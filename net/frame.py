@@ -40,8 +40,8 @@ MAX_TAG = 64
 MAX_FRAMES = 64
 """Payload frames of one message; on the wire one more is accepted, for a wrapper that adds its own."""
 PART_BYTES = 1 << 19
-"""Largest part of a payload frame: where encryption, transmission and decryption of messages of 0.5 or 1.5 MB overlap
-best (CURVE over loopback: 1.5 times as fast as in parts of 1 MiB; one long stream is 0.9 times as fast)."""
+"""Largest part of a payload frame: where encryption, transmission and decryption of messages of 0.5 or 1.5 MB
+overlap best (CURVE over loopback: 1.5 times as fast as in parts of 1 MiB; a long stream is 0.9 times as fast)."""
 
 Group = list[memoryview]
 """Parts that travel together."""
