@@ -110,8 +110,7 @@ def pack_residues(backend: Backend, x: Array, primes: tuple[int, ...]) -> Iterat
     start = 0
     for bits, run in _runs(primes):
         stop = start + len(run)
-        words = backend.to_host(backend.pack(x[start:stop].astype(np.uint64), bits))
-        yield words.astype(_WORD, copy=False)
+        yield _packed(backend, x[start:stop].astype(np.uint64), bits)
         start = stop
 
 
@@ -213,7 +212,8 @@ class PackedReplies:
         ]
         # Where polynomials end at whole words, so do those of a message: all are packed, and leave, together.
         self._packed = [
-            self._pack(words, width) if words.shape[1] % WORD == 0 else None for words, width in self._words
+            _packed(self._backend, words, width) if words.shape[1] % WORD == 0 else None
+            for words, width in self._words
         ]
 
     def __repr__(self) -> str:
@@ -224,14 +224,11 @@ class PackedReplies:
         found = []
         for (words, width), packed in zip(self._words, self._packed, strict=True):
             if packed is None:
-                found.append(self._pack(words[polys], width))
+                found.append(_packed(self._backend, words[polys], width))
             else:
                 each = words.shape[1] // WORD * width
                 found.append(packed[polys.start * each : polys.stop * each])
         return found
-
-    def _pack(self, words: Array, width: int) -> Any:
-        return self._backend.to_host(self._backend.pack(words, width)).astype(_WORD, copy=False)
 
 
 def send_replies(
@@ -279,6 +276,10 @@ def _numbers(
 def _widths(bits: int) -> list[int]:
     """The words that numbers of that many bits are made of."""
     return [bits] if bits <= WORD else [WORD, bits - WORD]
+
+
+def _packed(backend: Backend, words: Array, bits: int) -> Any:
+    return backend.to_host(backend.pack(words, bits)).astype(_WORD, copy=False)
 
 
 def _unpacked(backend: Backend, frame: memoryview, bits: int, count: int) -> Array:

@@ -14,6 +14,7 @@ import threading
 import time
 import types
 import weakref
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,16 +76,21 @@ def folder() -> Path:
     return folder
 
 
-def _compile(text: str) -> Path:
-    """The library of a kernel text. NVRTC has no standard headers, so none are in reach here either."""
-    target = folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+def made_once(text: str, suffix: str, make: Callable[[Path, Path], object]) -> Path:
+    """What `make` writes to its second argument for a kernel text, in the file that is its first; kept."""
+    target = folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            unit, fresh = Path(scratch, "kernel.cpp"), Path(scratch, "kernel.so")
+            unit, fresh = Path(scratch, "kernel.cu"), Path(scratch, f"made{suffix}")
             unit.write_text(text)
-            subprocess.run(["g++", *_FLAGS, str(unit), "-o", str(fresh)], check=True)
+            make(unit, fresh)
             fresh.replace(target)
     return target
+
+
+def _compile(unit: Path, fresh: Path) -> None:
+    """The library of a kernel text. NVRTC has no standard headers, so none are in reach here either."""
+    subprocess.run(["g++", *_FLAGS, "-x", "c++", str(unit), "-o", str(fresh)], check=True)
 
 
 class RawModule:
@@ -96,7 +102,8 @@ class RawModule:
         self._code = code
 
     def get_function(self, name: str) -> RawKernel:
-        return RawKernel(name, kernel_parameters(self._code)[name], ctypes.CDLL(str(_compile(self._code))))
+        library = ctypes.CDLL(str(made_once(self._code, ".so", _compile)))
+        return RawKernel(name, kernel_parameters(self._code)[name], library)
 
 
 class Kernel:

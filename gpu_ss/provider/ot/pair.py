@@ -63,22 +63,25 @@ class OtPair:
         self._channel = channel
         self._sender = sender
         self._receiver = receiver
-        self._words = 0
-        self._chunk = LEAST_WORDS // _WORDS_PER_OT
+        self._words: int | None = None  # as agreed
 
     def agree(self) -> int:
         """Words of correlations made side by side: the lesser of what the parties have room for; asked once."""
-        if not self._words:
+        if self._words is None:
             mine = self.backend.words_at_once
             (received,) = self._channel.exchange(TAG_ROOM, [_ROOM.pack(mine)], [_ROOM.size])
             (theirs,) = _ROOM.unpack(received)
             if theirs < LEAST_WORDS:
                 raise ProtocolError(f"{self._channel.peer} makes {theirs} words side by side: too few")
             self._words = min(mine, theirs)
-            self._chunk = self._words // _WORDS_PER_OT
             for source in (self._sender, self._receiver):
                 source.slabs_together = self._words // LEAST_WORDS
         return self._words
+
+    @property
+    def _chunk(self) -> int:
+        """OTs handled at a time."""
+        return (self._words or LEAST_WORDS) // _WORDS_PER_OT
 
     def __repr__(self) -> str:
         return f"OtPair(rank={self.rank}, sent={self._sender.taken}, received={self._receiver.taken})"

@@ -185,7 +185,7 @@ class Grid:
             space.store(at, values[0].itemsize, [value[here] for value in values], self._ids(here))
 
     def _atomic(self, instruction: Instruction) -> None:
-        _, address, source = instruction.operands  # what was there before is not used by our kernels
+        *_, address, source = instruction.operands  # what was there before is not used by our kernels
         value = self._value(source, instruction.type)
         if instruction.name[2] != "add":
             raise NotImplementedError(instruction.text)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
-import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,27 +64,18 @@ class PtxKernel(fake_cuda.Kernel):
 
 @cache
 def _programs(text: str, options: tuple[str, ...]) -> dict[str, Program]:
-    target = fake_cuda.folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.ptx"
-    if not target.exists():
-        ptx = _nvcc(text, options) if compiler() == "nvcc" else _nvrtc(text, options)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            fresh = Path(scratch, "kernel.ptx")
-            fresh.write_text(ptx)
-            fresh.replace(target)
-    return parse(target.read_text())
+    make = partial(_nvcc if compiler() == "nvcc" else _nvrtc, options)
+    return parse(fake_cuda.made_once(text, ".ptx", make).read_text())
 
 
-def _nvcc(text: str, options: tuple[str, ...]) -> str:
-    with tempfile.TemporaryDirectory() as scratch:
-        unit = Path(scratch, "kernel.cu")
-        unit.write_text(text)
-        command = ["nvcc", *options, f"-arch={ARCHITECTURE}", "-w", "-ptx", str(unit), "-o", "-"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def _nvcc(options: tuple[str, ...], unit: Path, fresh: Path) -> None:
+    command = ["nvcc", *options, f"-arch={ARCHITECTURE}", "-w", "-ptx", str(unit), "-o", str(fresh)]
+    subprocess.run(command, check=True)
 
 
-def _nvrtc(text: str, options: tuple[str, ...]) -> str:
+def _nvrtc(options: tuple[str, ...], unit: Path, fresh: Path) -> None:
     from cupy_backends.cuda.libs import nvrtc
 
-    program = nvrtc.createProgram(text, "kernel.cu", [], [])
+    program = nvrtc.createProgram(unit.read_text(), unit.name, [], [])
     nvrtc.compileProgram(program, [*options, f"--gpu-architecture={ARCHITECTURE}"])
-    return bytes(nvrtc.getPTX(program)).decode()
+    fresh.write_bytes(bytes(nvrtc.getPTX(program)))

@@ -105,10 +105,6 @@ def _fused(x: Words, y: Words, z: Words) -> Words:
     return np.array([float(value) for value in exact], x.dtype)
 
 
-def _counted(x: Words) -> Words:
-    return np.bitwise_count(x).astype(np.uint32)
-
-
 COMPARISONS: dict[str, Callable[..., Words]] = {
     "eq": np.equal, "ne": np.not_equal,
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
@@ -130,7 +126,6 @@ FUNCTIONS: dict[str, Callable[..., Words]] = {
     "min": np.minimum,
     "max": np.maximum,
     "neg": lambda x: x.dtype.type(0) - x,
-    "abs": np.abs,
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
@@ -141,7 +136,6 @@ FUNCTIONS: dict[str, Callable[..., Words]] = {
     "shf.r.wrap": _funnel_right,
     "bfi": _insert,
     "prmt": _permuted,
-    "popc": _counted,
     "clz": _leading_zeros,
     "mov": lambda x: x,
     "cvta.to.global": lambda x: x,
