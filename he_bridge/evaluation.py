@@ -18,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,9 +26,10 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.prg import Prg, fresh_key
 from gpu_ss.ring import Array, Ring
 from he_bridge import keyswitch, rlwe, wire
-from he_bridge.packing import Layout
+from he_bridge.packing import Layout, message_bytes
 from he_bridge.params import ParameterSet, check
 from he_bridge.ring import PolyRing
+from he_bridge.turns import Finish, Turn
 from he_bridge.wire import Header, Kind
 from net import Channel
 
@@ -93,6 +95,10 @@ class _End(ABC):
         for start, stop in spans(len(messages), self.ring.backend.blocks_at_once):
             yield messages[start:stop]
 
+    def _size(self, task: Task) -> int:
+        """Bytes of the messages of a product."""
+        return sum(message_bytes(self.ring.params, task.layout, task.bits))
+
     def _header(self, task: Task, turn: int, kind: Kind, first: int, count: int) -> Header:
         shape = task.layout.shape
         sizes = (shape.rows, shape.inputs, shape.outputs)
@@ -106,6 +112,15 @@ class Owner(_End):
         super().__init__(backend, channel, params)
         self._secret = rlwe.SecretKey(self.ring, self.prg)
         wire.send_public_key(channel, self.level, rlwe.public_key(self._secret, self.level, self.prg))
+
+    def turn(self, task: Task, x: Array, step: Step, lead: bool = True) -> Turn[Array]:
+        """A product among others: see `offer` and `finish`."""
+
+        def offer() -> Finish[Array]:
+            number = self.offer(task, x, lead)
+            return lambda: self.finish(task, number, step, lead)
+
+        return Turn(self._size(task), offer)
 
     def offer(self, task: Task, x: Array, lead: bool = True) -> int:
         """Begins a product: sends x [batch, rows, K] encrypted, after switching keys that are new. Its number.
@@ -151,6 +166,10 @@ class Evaluator(_End):
         super().__init__(backend, channel, params)
         self._public = wire.recv_public_key(channel, self.level)
         self._keys: dict[int, Array] = {}
+
+    def turn(self, task: Task, operand: Operand, step: Step, lead: bool = True) -> Turn[Array]:
+        """A product among others: see `answer`."""
+        return Turn(self._size(task), lambda: partial(self.answer, task, operand, step, lead))
 
     def answer(self, task: Task, operand: Operand, step: Step, lead: bool = True) -> Array:
         """Receives encrypted operands, multiplies, replies; the masks [batch, rows, n]. lead: as at the client."""

@@ -12,10 +12,10 @@ of a square one of them, whose share counts twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 
 import numpy as np
 
@@ -30,10 +30,12 @@ from he_bridge.field_slots import step_bytes
 from he_bridge.field_steps import SLOTS, Name, Spare, Step
 from he_bridge.pace import Work
 from he_bridge.products import Products
+from he_bridge.turns import Product, row
 
-#: The correlations made here.
-KINDS: tuple[type[Correlation], ...] = (FieldProduct, FieldRowProduct, FieldRowSquareSum)
 RowSpec = FieldRowProduct | FieldRowSquareSum
+Spec = FieldProduct | RowSpec
+#: The correlations made here.
+KINDS: tuple[type[Spec], ...] = (FieldProduct, FieldRowProduct, FieldRowSquareSum)
 
 _CHUNK = 16  # vectors of a mask in a step; their squares are summed
 _CALL = 32  # steps in a call
@@ -127,7 +129,7 @@ def cost_ns(spec: Correlation) -> float:
     return _ELEMENT_NS * (spec.rows * spec.n if isinstance(spec, RowSpec) else spec.outputs()[0].size)
 
 
-def _by_mask(specs: dict[int, Correlation]) -> dict[int, dict[int, RowSpec]]:
+def _by_mask(specs: Mapping[int, Correlation]) -> dict[int, dict[int, RowSpec]]:
     """Products and squares of rows by number, those of one mask together."""
     groups: dict[int, dict[int, RowSpec]] = {}
     for number, spec in specs.items():
@@ -153,61 +155,88 @@ class FieldKitchen:
         self._products = products
         self._work = work
 
-    def make(self) -> dict[int, Array]:
-        """This party's shares of all correlations of KINDS that are wanted."""
+    def products(self) -> Iterator[Product[dict[int, Array]]]:
+        """This party's shares of all correlations of KINDS that are wanted, by number: some with each product."""
         wanted = self._batch.of(KINDS)
-        made: dict[int, Array] = {}
         by_field: dict[Field, dict[int, FieldProduct]] = {}
         for number, spec in wanted.items():
             if isinstance(spec, FieldProduct):
                 by_field.setdefault(field_of(spec.prime), {})[number] = spec
         for field, flat in by_field.items():
-            made |= self._flat(field, flat)
+            yield self._flat(field, flat)
         for group in _by_mask(wanted).values():
-            made |= self._rows(group)
-        return made
+            yield self._rows(group)
 
-    def _flat(self, field: Field, specs: dict[int, FieldProduct]) -> dict[int, Array]:
+    def _flat(self, field: Field, specs: dict[int, FieldProduct]) -> Product[dict[int, Array]]:
         """Products one after the other in full vectors."""
         parts = [self._batch.share((spec.a, spec.b)[self._rank]) for spec in specs.values()]
         own = self._backend.xp.concatenate([part.reshape(-1) for part in parts])
-        count, found = -(-own.size // SLOTS), []
+        count = -(-own.size // SLOTS)
         every = [_flat_step(range(k, min(count, k + _CHUNK))) for k in range(0, count, _CHUNK)]
-        for first in range(0, len(every), _CALL):
-            steps = every[first : first + _CALL]
-            show = self._work.part(_ELEMENT_NS * SLOTS * sum(len(step.uploads) for step in steps))
-            found += self._products.in_field(field, steps, _Flat(own).vectors, show)
-        shares = self._backend.xp.concatenate(found).reshape(-1)[: own.size]
-        ends = accumulate((spec.n for spec in specs.values()), initial=0)
-        return {number: shares[start:end] for number, (start, end) in zip(specs, pairwise(ends), strict=True)}
+        calls = [every[first : first + _CALL] for first in range(0, len(every), _CALL)]
 
-    def _rows(self, group: dict[int, RowSpec]) -> dict[int, Array]:
+        def call(steps: list[Step]) -> Product[list[Array]]:
+            show = self._work.part(_ELEMENT_NS * SLOTS * sum(len(step.uploads) for step in steps))
+            return self._products.in_field(field, steps, _Flat(own).vectors, show)
+
+        def combine(found: Iterator[list[Array]]) -> dict[int, Array]:
+            shares = self._backend.xp.concatenate([*chain.from_iterable(found)]).reshape(-1)[: own.size]
+            ends = accumulate((spec.n for spec in specs.values()), initial=0)
+            return {
+                number: shares[start:end] for number, (start, end) in zip(specs, pairwise(ends), strict=True)
+            }
+
+        return row([call(steps) for steps in calls]).then(combine)
+
+    def _rows(self, group: dict[int, RowSpec]) -> Product[dict[int, Array]]:
         """All products and the squares of one mask."""
-        backend = self._backend
-        first, products, squares = _sorted(group)
-        field, rows, n = field_of(first.prime), first.rows, first.n
-        a = self._batch.share(first.a).reshape(rows, n)
-        factors = [self._batch.share(spec.b).reshape(-1) for spec in products.values()]
-        crossed, sums = backend.empty((len(factors), rows, n)), backend.zeros((rows,))
-        cut = units(rows, n)
-        for unit in cut:
-            show = self._work.part(sum(cost_ns(spec) for spec in group.values()) / len(cut))
-            steps, layout = unit.steps(bool(squares), len(factors)), _Laid(backend, unit, a, factors)
-            for step, replies in zip(
-                steps, self._products.in_field(field, steps, layout.vectors, show), strict=True
-            ):
-                if squares:
-                    own = layout.row_sums(field, replies[0])
-                    sums[unit.rows] = field.add(sums[unit.rows], own)
-                columns = unit.columns_of(step)
-                for cross, some in zip(crossed, layout.each(replies, bool(squares)), strict=True):
-                    cross[unit.rows, columns] = layout.columns(some)[:, : columns.stop - columns.start]
+        rows = _Rows(self._backend, self._batch, group)
+
+        def call(steps: list[Step], layout: _Laid) -> Product[list[Array]]:
+            show = self._work.part(sum(cost_ns(spec) for spec in group.values()) / len(rows.laid))
+            return self._products.in_field(rows.field, steps, layout.vectors, show)
+
+        return row([call(*each) for each in zip(rows.steps, rows.laid, strict=True)]).then(rows.made)
+
+
+class _Rows:
+    """The products and squares of one mask a [rows, n]: the steps of each unit, and what is made of the replies."""
+
+    def __init__(self, backend: Backend, batch: Batch, group: dict[int, RowSpec]) -> None:
+        first, self._products, self._squares = _sorted(group)
+        rows, n = first.rows, first.n
+        self._backend = backend
+        self._a = batch.share(first.a).reshape(rows, n)
+        self._factors = [batch.share(spec.b).reshape(-1) for spec in self._products.values()]
+        self._units = units(rows, n)
+        self.field = field_of(first.prime)
+        self.steps = [unit.steps(bool(self._squares), len(self._factors)) for unit in self._units]
+        self.laid = [_Laid(backend, unit, self._a, self._factors) for unit in self._units]
+
+    def made(self, found: Iterator[list[Array]]) -> dict[int, Array]:
+        """This party's shares by number, from the replies to each unit's steps."""
+        crossed = self._backend.empty((len(self._factors), *self._a.shape))
+        sums = self._backend.zeros((len(self._a),))
+        for place, replies in enumerate(found):
+            self._gather(place, replies, crossed, sums)
+        a, prime = self._a, self.field.prime
         made = {}
-        for number, b, cross in zip(products, factors, crossed, strict=True):
-            made[number] = backend.field_multiply_add(a, b, cross, field.prime)
-        for number in squares:
-            made[number] = field.add(backend.field_dots(a, a, field.prime), field.add(sums, sums))
+        for number, b, cross in zip(self._products, self._factors, crossed, strict=True):
+            made[number] = self._backend.field_multiply_add(a, b, cross, prime)
+        for number in self._squares:
+            made[number] = self.field.add(self._backend.field_dots(a, a, prime), self.field.add(sums, sums))
         return made
+
+    def _gather(self, place: int, found: list[Array], crossed: Array, sums: Array) -> None:
+        """The cross terms of a unit: those of products to their places, those of squares added up."""
+        unit, layout, squares = self._units[place], self.laid[place], bool(self._squares)
+        for step, replies in zip(self.steps[place], found, strict=True):
+            if squares:
+                own = layout.row_sums(self.field, replies[0])
+                sums[unit.rows] = self.field.add(sums[unit.rows], own)
+            columns = unit.columns_of(step)
+            for cross, some in zip(crossed, layout.each(replies, squares), strict=True):
+                cross[unit.rows, columns] = layout.columns(some)[:, : columns.stop - columns.start]
 
 
 class _Flat:

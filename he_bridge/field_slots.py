@@ -15,7 +15,7 @@ What is revealed. To the server: nothing beyond RLWE (128 bits). To the client: 
 decrypts is uniform whatever the products are; and the noise of a reply, see `field_sets`. Both parties follow the
 protocol (semi-honest), and the client's vectors must be uniform.
 
-A round trip, then a stream: the next step's vectors are on their way before a reply is awaited. All vectors of a
+A step is a turn (`turns`): the next steps' vectors are on their way before a reply is awaited. All vectors of a
 step are one array, and never leave the backend but packed.
 Source: Brakerski, Fan and Vercauteren, 2012/144; Smart and Vercauteren, 2011/133 (slots).
 """
@@ -24,7 +24,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.prg import Prg, fresh_key
@@ -32,8 +34,9 @@ from gpu_ss.ring import Array
 from he_bridge import rlwe, wire
 from he_bridge.field_sets import FieldParams
 from he_bridge.field_steps import FieldEngine, Name, Step, Vectors
-from he_bridge.pace import Progress, silent
+from he_bridge.pace import Progress, counter, silent
 from he_bridge.ring import SEED_BYTES
+from he_bridge.turns import Finish, Product, Turn
 from he_bridge.wire import HEADER_BYTES, Header, Kind
 from net import Channel
 
@@ -42,6 +45,16 @@ def step_bytes(params: FieldParams, step: Step) -> int:
     """Payload bytes of a step, both ways."""
     uploads, replies = step.size
     return 2 * HEADER_BYTES + SEED_BYTES + uploads * params.up_bytes + replies * params.down_bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Call:
+    """Steps that are asked for together. step: to be called after each."""
+
+    number: int
+    steps: Sequence[Step]
+    vectors: Vectors
+    step: Callable[[], None]
 
 
 class _Party(FieldEngine):
@@ -58,30 +71,27 @@ class _Party(FieldEngine):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._params.encryption.name}, <hidden>)"
 
-    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Array]:
+    def product(
+        self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent
+    ) -> Product[list[Array]]:
         self._params.check_call(Counter(len(reply) for step in steps for reply in step.replies))
-        found = []
-        self._begin(steps, vectors)
-        for index in range(len(steps)):
-            found.append(self._turn(steps, index, vectors))
-            progress(index + 1, len(steps))
-        self._channel.flush()
+        call = _Call(self._calls, steps, vectors, counter(progress, len(steps)))
         self._calls += 1
-        return found
+        return Product([self._turn(call, index) for index in range(len(steps))], list)
 
-    @abstractmethod
-    def _begin(self, steps: Sequence[Step], vectors: Vectors) -> None:
-        """What comes before the first step."""
-
-    @abstractmethod
-    def _turn(self, steps: Sequence[Step], index: int, vectors: Vectors) -> Array:
+    def _turn(self, call: _Call, index: int) -> Turn[Array]:
         """This party's share of a step's replies."""
+        return Turn(step_bytes(self._params, call.steps[index]), partial(self._offer, call, index))
 
-    def _header(self, kind: Kind, steps: Sequence[Step], index: int) -> Header:
-        """Says where in which exchange a message belongs."""
-        uploads, replies = steps[index].size
+    @abstractmethod
+    def _offer(self, call: _Call, index: int) -> Finish[Array]:
+        """What comes before the reply to a step; returns what comes after."""
+
+    def _header(self, kind: Kind, call: _Call, index: int) -> Header:
+        """Says where in which call a message belongs."""
+        uploads, replies = call.steps[index].size
         count = uploads if kind is Kind.INPUTS else replies
-        place = (self._calls, len(steps), uploads, replies, index, count)
+        place = (call.number, len(call.steps), uploads, replies, index, count)
         return Header(kind, self._ring.params.digest, bytes(wire.DIGEST_BYTES), *place)
 
     def _random(self, n: int) -> Array:
@@ -97,25 +107,23 @@ class FieldClient(_Party):
         self._secret, public = rlwe.keygen(self._ring, self._prg)
         wire.send_public_key(channel, self._ring, public)
 
-    def _begin(self, steps: Sequence[Step], vectors: Vectors) -> None:
-        if steps:
-            self._offer(steps, 0, vectors)
-
-    def _turn(self, steps: Sequence[Step], index: int, vectors: Vectors) -> Array:
-        if index + 1 < len(steps):
-            self._offer(steps, index + 1, vectors)
-        ring, header = self._ring, self._header(Kind.REPLIES, steps, index)
-        message = wire.recv_replies(self._channel, ring, header, ring.degree, round=index == 0)
-        reply = wire.unpack_replies(ring, [message], [header.count], ring.degree)
-        return ring.slots(rlwe.decrypt(ring, self._secret, reply))
-
-    def _offer(self, steps: Sequence[Step], index: int, vectors: Vectors) -> None:
+    def _offer(self, call: _Call, index: int) -> Finish[Array]:
         """Unused places are filled with random elements: the bound on the noise wants uniform vectors."""
         ring, seed = self._ring, fresh_key()
-        plaintexts = ring.plaintexts(vectors(steps[index].uploads, self._random))
+        plaintexts = ring.plaintexts(call.vectors(call.steps[index].uploads, self._random))
         b = rlwe.encrypt(ring, self._secret, plaintexts, seed, self._prg)
-        header = self._header(Kind.INPUTS, steps, index)
+        header = self._header(Kind.INPUTS, call, index)
         wire.send_inputs(self._channel, ring, header, seed, b, round=index == 0)
+        return partial(self._finish, call, index)
+
+    def _finish(self, call: _Call, index: int) -> Array:
+        """Decrypts the reply."""
+        ring, header = self._ring, self._header(Kind.REPLIES, call, index)
+        message = wire.recv_replies(self._channel, ring, header, ring.degree, round=index == 0)
+        reply = wire.unpack_replies(ring, [message], [header.count], ring.degree)
+        found = ring.slots(rlwe.decrypt(ring, self._secret, reply))
+        call.step()
+        return found
 
 
 class FieldServer(_Party):
@@ -126,26 +134,28 @@ class FieldServer(_Party):
         self._public = wire.recv_public_key(channel, self._ring)
         self._held: _Held | None = None
 
-    def _begin(self, steps: Sequence[Step], vectors: Vectors) -> None:
-        self._held = None
+    def _offer(self, call: _Call, index: int) -> Finish[Array]:
+        return partial(self._answer, call, index)
 
-    def _turn(self, steps: Sequence[Step], index: int, vectors: Vectors) -> Array:
-        ring, step, backend = self._ring, steps[index], self._ring.backend
-        held = self._received(steps, index)
-        factors = ring.factors(vectors(step.operands, lambda n: backend.zeros((n, ring.degree))))
+    def _answer(self, call: _Call, index: int) -> Array:
+        ring, step, backend = self._ring, call.steps[index], self._ring.backend
+        held = self._received(call, index)
+        factors = ring.factors(call.vectors(step.operands, lambda n: backend.zeros((n, ring.degree))))
         b, a = backend.product_sums(held.b, held.a, factors, held.sums(step), ring.primes)
         mask = self._random(len(step.replies))
         reply = rlwe.reply(ring, self._public, b, a, mask, self._prg)
-        header = self._header(Kind.REPLIES, steps, index)
+        header = self._header(Kind.REPLIES, call, index)
         wire.send_replies(self._channel, header, wire.PackedReplies(ring, reply), round=index == 0)
-        self._held = held.only(ring.backend, step.kept) if step.kept and index + 1 < len(steps) else None
+        last = index + 1 == len(call.steps)
+        self._held = held.only(backend, step.kept) if step.kept and not last else None
+        call.step()
         return ring.field.subtract(backend.zeros(mask.shape), ring.slots(mask))
 
-    def _received(self, steps: Sequence[Step], index: int) -> _Held:
+    def _received(self, call: _Call, index: int) -> _Held:
         """The client's vectors of a step, after those that were kept."""
-        header = self._header(Kind.INPUTS, steps, index)
+        header = self._header(Kind.INPUTS, call, index)
         b, a = wire.recv_inputs(self._channel, self._ring, header, round=index == 0)
-        fresh = _Held(steps[index].uploads, b, a)
+        fresh = _Held(call.steps[index].uploads, b, a)
         return fresh if self._held is None else self._held.with_more(self._ring.backend, fresh)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gpu_ss.ring import Array
 from he_bridge.pace import Progress, silent
+from he_bridge.turns import Product, now
 
 #: Elements of a vector.
 SLOTS = 8192
@@ -41,12 +42,18 @@ class Step:
 
 
 class FieldEngine(ABC):
-    """One party's end of a way to make products in a field; both call `exchange` alike."""
+    """One party's end of a way to make products in a field; both ask for the same steps in the same order."""
 
-    @abstractmethod
     def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Array]:
         """This party's shares of the replies of each step, [replies, SLOTS].
 
         Raises ParameterError if there are too many for one call, CiphertextError for malformed messages and a peer
         that asks otherwise, NetError if the channel fails.
         """
+        return now(self.product(steps, vectors, progress))
+
+    @abstractmethod
+    def product(
+        self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent
+    ) -> Product[list[Array]]:
+        """`exchange`, to be made among other products."""

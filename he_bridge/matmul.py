@@ -20,7 +20,7 @@ share, uniform, and the server's operands in the noise up to a statistical dista
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -29,10 +29,11 @@ from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array, Ring
 from he_bridge import packing
 from he_bridge.errors import ParameterError
-from he_bridge.evaluation import Evaluator, Operand, Owner, Task, reply_spans, spans
+from he_bridge.evaluation import Evaluator, Operand, Owner, Step, Task, reply_spans, spans
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
 from he_bridge.params import MAT48, MAT64, ParameterSet
+from he_bridge.turns import Product, Turn, now, together
 from net import Channel
 
 #: The cross terms: A0 B1, and A1 B0 transposed. One is zero if a matrix belongs to one party alone.
@@ -40,6 +41,8 @@ DIRECT, TURNED = 0, 1
 Terms = tuple[int, ...]
 BOTH: Terms = (DIRECT, TURNED)
 Part = tuple[slice, tuple[Layout, Layout]]
+#: A, and B transposed: this party's shares.
+Operands = tuple[Array, Array]
 #: Batch, rows, inner indices, columns of a part of a product.
 Piece = tuple[slice, slice, slice, slice]
 
@@ -133,27 +136,39 @@ class _Party(ABC):
 
         Raises NetError, ParameterError.
         """
-        shape, ring = self._begin(a, b, bits)
-        out = self._end.ring.backend.matmul(a, b)
-        every = _parts(self._params, shape, self._byte_ns)
-        step = _steps(progress, every, terms)
-        for some, layouts in every:
-            crossed = self._crossed(a[some], b[some].transpose(0, 2, 1), layouts, ring, terms, step)
-            for k, cross in zip(terms, crossed, strict=True):
-                out[some] += cross.transpose(0, 2, 1) if k == TURNED else cross
-        return ring.reduce(out)
+        return now(self.product(a, b, bits, terms, progress))
 
-    @abstractmethod
-    def _crossed(
+    def product(
         self,
         a: Array,
-        turned_b: Array,
-        layouts: tuple[Layout, Layout],
-        ring: Ring,
-        terms: Terms,
-        step: Callable[[], None],
-    ) -> Iterator[Array]:
-        """This party's share of each cross term: A0 B1 [batch, m, n], and B0^T A1^T [batch, n, m]."""
+        b: Array,
+        bits: int | None = None,
+        terms: Terms = BOTH,
+        progress: Progress = silent,
+    ) -> Product[Array]:
+        """`multiply`, to be made among other products."""
+        shape, ring = self._begin(a, b, bits)
+        every = _parts(self._params, shape, self._byte_ns)
+        step = _steps(progress, every, terms)
+
+        def crossed(some: slice, layouts: tuple[Layout, Layout]) -> Turn[list[Array]]:
+            operands = a[some], b[some].transpose(0, 2, 1)
+            return together([self._turn(k, operands, layouts[k], ring, step, k == terms[0]) for k in terms])
+
+        def combine(parts: Iterator[list[Array]]) -> Array:
+            out = self._end.ring.backend.matmul(a, b)
+            for (some, _), part in zip(every, parts, strict=True):
+                for k, cross in zip(terms, part, strict=True):
+                    out[some] += cross.transpose(0, 2, 1) if k == TURNED else cross
+            return ring.reduce(out)
+
+        return Product([crossed(*part) for part in every], combine)
+
+    @abstractmethod
+    def _turn(
+        self, term: int, operands: Operands, layout: Layout, ring: Ring, step: Step, lead: bool
+    ) -> Turn[Array]:
+        """This party's share of a cross term: A0 B1 [batch, m, n], or B0^T A1^T [batch, n, m]."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._params.name}, <hidden>)"
@@ -185,21 +200,10 @@ class MatrixProductClient(_Party):
         super().__init__(params, byte_ns)
         self._end = Owner(backend, channel, params)
 
-    def _crossed(
-        self,
-        a: Array,
-        turned_b: Array,
-        layouts: tuple[Layout, Layout],
-        ring: Ring,
-        terms: Terms,
-        step: Callable[[], None],
-    ) -> Iterator[Array]:
-        """Everything is offered before the first reply is awaited."""
-        operands = ring.reduce(a), ring.reduce(turned_b)
-        tasks = {k: _task(k, layouts, ring) for k in terms}
-        turns = [self._end.offer(task, operands[k], k == terms[0]) for k, task in tasks.items()]
-        for turn, (k, task) in zip(turns, tasks.items(), strict=True):
-            yield self._end.finish(task, turn, step, k == terms[0])
+    def _turn(
+        self, term: int, operands: Operands, layout: Layout, ring: Ring, step: Step, lead: bool
+    ) -> Turn[Array]:
+        return self._end.turn(_task(term, layout, ring), ring.reduce(operands[term]), step, lead)
 
 
 class MatrixProductServer(_Party):
@@ -213,20 +217,11 @@ class MatrixProductServer(_Party):
         super().__init__(params, byte_ns)
         self._end = Evaluator(backend, channel, params)
 
-    def _crossed(
-        self,
-        a: Array,
-        turned_b: Array,
-        layouts: tuple[Layout, Layout],
-        ring: Ring,
-        terms: Terms,
-        step: Callable[[], None],
-    ) -> Iterator[Array]:
-        operands = turned_b.transpose(0, 2, 1), a.transpose(0, 2, 1)
-        for k in terms:
-            operand = self._operand(layouts[k], operands[k], ring)
-            task = _task(k, layouts, ring)
-            yield np.uint64(0) - self._end.answer(task, operand, step, k == terms[0])
+    def _turn(
+        self, term: int, operands: Operands, layout: Layout, ring: Ring, step: Step, lead: bool
+    ) -> Turn[Array]:
+        operand = self._operand(layout, operands[1 - term].transpose(0, 2, 1), ring)
+        return self._end.turn(_task(term, layout, ring), operand, step, lead).then(_negative)
 
     def _operand(self, layout: Layout, w: Array, ring: Ring) -> Operand:
         backend, unused = self._end.ring.backend, np.uint64(64 - ring.bits)
@@ -238,12 +233,16 @@ class MatrixProductServer(_Party):
         return words
 
 
-def _task(number: int, layouts: tuple[Layout, Layout], ring: Ring) -> Task:
+def _task(number: int, layout: Layout, ring: Ring) -> Task:
     """A cross term."""
-    return Task(layouts[number], b"cross term %d" % number, ring.bits)
+    return Task(layout, b"cross term %d" % number, ring.bits)
 
 
-def _steps(progress: Progress, every: list[Part], terms: Terms) -> Callable[[], None]:
+def _negative(words: Array) -> Array:
+    return np.uint64(0) - words
+
+
+def _steps(progress: Progress, every: list[Part], terms: Terms) -> Step:
     return counter(progress, sum(len(list(reply_spans(layouts[k]))) for _, layouts in every for k in terms))
 
 

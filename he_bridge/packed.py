@@ -20,8 +20,9 @@ protocol: a client with crafted keys or ciphertexts is not stopped here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from he_bridge.linear import Layer, narrowest, signed_integers
 from he_bridge.pace import Progress, counter, silent
 from he_bridge.packing import Layout, PackedMargins, Shape
 from he_bridge.params import ParameterSet, check
+from he_bridge.turns import Product, Turn, now
 from net import Channel
 
 #: What a byte on the wire costs in nanoseconds when a layout is chosen: 25 Mbit/s, an uplink.
@@ -112,16 +114,22 @@ class PackedClient:
         self, layer: Layer, x: Array, progress: Progress = silent, bits: int | None = None
     ) -> Array:
         """X W + S [rows, n] modulo 2^bits (None: as the set's ring) for words X [rows, K]. Raises NetError."""
+        return now(self.product(layer, x, progress, bits))
+
+    def product(
+        self, layer: Layer, x: Array, progress: Progress = silent, bits: int | None = None
+    ) -> Product[Array]:
+        """`correlate`, to be made among other products."""
         if x.ndim != 2 or x.shape[1] != layer.inputs:
             raise ValueError(f"X must be [rows, {layer.inputs}], not {x.shape}")
-        out = self._end.ring.backend.empty((len(x), layer.outputs))
         every = calls(self._params, layer.shape(len(x)), self._byte_ns)
         step = _steps(progress, every)
-        for start, stop, layout in every:
+
+        def turn(start: int, stop: int, layout: Layout) -> Turn[Array]:
             task = Task(layout, layer.digest, bits)
-            turn = self._end.offer(task, x[None, start:stop])
-            out[start:stop] = self._end.finish(task, turn, step)[0]
-        return out
+            return self._end.turn(task, x[None, start:stop], step)
+
+        return Product([turn(*call) for call in every], partial(_rows, self._end.ring.backend))
 
 
 class PackedServer:
@@ -146,20 +154,32 @@ class PackedServer:
         self, weights: PackedWeights, rows: int, progress: Progress = silent, bits: int | None = None
     ) -> Array:
         """S [rows, n], uniform words modulo 2^bits. Raises NetError, ParameterError before any message."""
+        return now(self.product(weights, rows, progress, bits))
+
+    def product(
+        self, weights: PackedWeights, rows: int, progress: Progress = silent, bits: int | None = None
+    ) -> Product[Array]:
+        """`correlate`, to be made among other products."""
         if weights.params != self._params:
             raise ParameterError(f"these weights were checked for {weights.params.name}")
         weights.margins(rows, self._byte_ns)
         backend, layer = self._end.ring.backend, weights.layer
-        out = backend.empty((rows, layer.outputs))
         every = calls(self._params, layer.shape(rows), self._byte_ns)
         step = _steps(progress, every)
-        for start, stop, layout in every:
 
-            def operand(product: int, groups: slice, tiles: slice, layout: Layout = layout) -> Array:
+        def turn(layout: Layout) -> Turn[Array]:
+            def operand(product: int, groups: slice, tiles: slice) -> Array:
                 return layout.weights(backend, weights.integers, product, groups, tiles)
 
-            out[start:stop] = self._end.answer(Task(layout, layer.digest, bits), operand, step)[0]
-        return out
+            return self._end.turn(Task(layout, layer.digest, bits), operand, step)
+
+        return Product([turn(layout) for _, _, layout in every], partial(_rows, backend))
+
+
+def _rows(backend: Backend, parts: Iterator[Array]) -> Array:
+    """The one product [rows, n] of each part, row below row."""
+    found = [part[0] for part in parts]
+    return found[0] if len(found) == 1 else backend.xp.concatenate(found)
 
 
 def _check_diagonals(weights: NDArray[Any], diagonals: int) -> None:

@@ -2,18 +2,19 @@
 
     client = ClientProducts(backend, channel)            server = ServerProducts(backend, channel)
     w = client.hold(None, (k, n), 64)                    w = server.hold(words, (k, n), 64)
-    (c,) = client.by_weights(a, rows, (w,), 64)          (c,) = server.by_weights(None, rows, (w,), 64)
+    (c,) = now(client.by_weights(a, rows, (w,), 64))     (c,) = now(server.by_weights(None, rows, (w,), 64))
 
-Both sides call the same methods in the same order. Results are additive shares modulo 2^bits of the products of
-the operands, also where these are shares themselves. Which engine makes a product is decided from public shapes
-(`choice`, `slot_sets`); an engine, and with it a key pair, is made when it is first needed, on both sides at the
-same point, and stays for the session.
+Both sides call the same methods in the same order. Most give a product to be made (`turns`), now or among others.
+Results are additive shares modulo 2^bits of the products of the operands, also where these are shares themselves.
+Which engine makes a product is decided from public shapes (`choice`, `slot_sets`); an engine, and with it a key
+pair, is made when it is first needed, on both sides at the same point, and stays for the session. Keys would come
+between the messages of products under way: `open_...` first has everything there that such products need.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ from he_bridge.slots import TripleClient, TripleServer
 from he_bridge.tenseal_fields import SealFieldClient, SealFieldServer
 from he_bridge.tenseal_io import Words
 from he_bridge.tenseal_linear import ScalarWeights, SealRowBatchClient, SealRowBatchServer
+from he_bridge.turns import Product, row, whole
 from he_bridge.wire import DIGEST_BYTES
 from net import Channel
 
@@ -71,6 +73,14 @@ class Products(ABC):
 
     # Weights
 
+    def open_weights(self, rows: int, weights: Handles, bits: int) -> None:
+        """Have the engine of `by_weights`, and the digest of the weights."""
+        self._begin(rows, weights, bits)
+
+    @abstractmethod
+    def _begin(self, rows: int, weights: Handles, bits: int) -> tuple[Any, Any]:
+        """The engine, and what it knows of the weights."""
+
     @abstractmethod
     def ready_weights(self, rows: int, weights: Handles, bits: int) -> None:
         """Exchange everything that `by_weights` will need besides the product: keys, digests."""
@@ -78,7 +88,7 @@ class Products(ABC):
     @abstractmethod
     def by_weights(
         self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
-    ) -> list[Array]:
+    ) -> Product[list[Array]]:
         """Shares of A W for each weight W, A [rows, k] at the client (None at the server): [rows, columns] each.
 
         A weight of one dimension counts as a diagonal matrix. A may be words of 32 bits, if the ring has no more.
@@ -103,6 +113,10 @@ class Products(ABC):
 
     # Matrices
 
+    def open_matrices(self, bits: int) -> None:
+        """Have the engine of `multiply`."""
+        self._matrix_engine(bits)
+
     def ready_matrices(self, shape: Shape, bits: int) -> None:
         """Exchange the keys that `multiply` will need."""
         engine = self._matrix_engine(bits)
@@ -111,20 +125,27 @@ class Products(ABC):
 
     def multiply(
         self, a: Array, b: Array, bits: int, terms: Terms = BOTH, progress: Progress = silent
-    ) -> Array:
+    ) -> Product[Array]:
         """Shares of A B for shared A [batch, m, k], B [batch, k, n]; terms as `matmul`. [batch, m, n].
 
         What would not be hidden well enough as a whole is made in several calls.
         """
         engine, params = self._matrix_engine(bits), matmul.matrix_params(bits)
         shape = Shape(len(a), a.shape[1], a.shape[2], b.shape[2])
-        out = self._backend.zeros((shape.batch, shape.rows, shape.outputs))
         every = matmul.cut(params, shape, bits)
         work = Work(progress, _PIECE * len(every))
-        for batch, rows, inner, columns in every:
+
+        def piece(batch: slice, rows: slice, inner: slice, columns: slice) -> Product[Array]:
             left, right = a[batch, rows, inner], b[batch, inner, columns]
-            out[batch, rows, columns] += engine.multiply(left, right, bits, terms, work.part(_PIECE))
-        return out
+            return engine.product(left, right, bits, terms, work.part(_PIECE))
+
+        def combine(found: Iterator[Array]) -> Array:
+            out = self._backend.zeros((shape.batch, shape.rows, shape.outputs))
+            for (batch, rows, _, columns), part in zip(every, found, strict=True):
+                out[batch, rows, columns] += part
+            return out
+
+        return row([piece(*each) for each in every]).then(combine)
 
     def _matrix_engine(self, bits: int) -> MatrixProductClient | MatrixProductServer:
         params = matmul.matrix_params(bits)
@@ -177,13 +198,20 @@ class Products(ABC):
 
     # Elements of a field
 
+    def open_field(self, field: Field) -> None:
+        """Have the engine of a field."""
+        self._field_engine(field)
+
     def in_field(
         self, field: Field, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent
-    ) -> list[Array]:
+    ) -> Product[list[Array]]:
         """Shares of the sums of products that the steps name, see `field_steps`: one call."""
+        return self._field_engine(field).product(steps, vectors, progress)
+
+    def _field_engine(self, field: Field) -> FieldEngine:
         if field not in self._fields:
             self._fields[field] = self._new_field(field)
-        return self._fields[field].exchange(steps, vectors, progress)
+        return self._fields[field]
 
     @abstractmethod
     def _new_field(self, field: Field) -> FieldEngine:
@@ -205,18 +233,20 @@ class ClientProducts(Products):
 
     def by_weights(
         self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
-    ) -> list[Array]:
+    ) -> Product[list[Array]]:
         if a is None:
             raise ParameterError("the mask of a product with the server's weights belongs to the client")
         engine, layer = self._begin(rows, weights, bits)
         words = a.reshape(rows, layer.inputs)
-        if isinstance(engine, RowBatchClient):
-            return self._cut(engine.correlate(layer, words, progress, bits), weights)
-        words = words.astype(np.uint64, copy=False)
-        if isinstance(engine, SealRowBatchClient):
-            host = engine.correlate(layer, self._backend.to_host(words), progress)
-            return self._cut(self._backend.asarray(host), weights)
-        return self._cut(engine.correlate(layer, words, progress, bits), weights)
+        found: Product[Array]
+        if isinstance(engine, PackedClient):
+            found = engine.product(layer, words.astype(np.uint64, copy=False), progress, bits)
+        elif isinstance(engine, RowBatchClient):
+            found = whole(lambda: engine.correlate(layer, words, progress, bits))
+        else:
+            host = self._backend.to_host(words.astype(np.uint64, copy=False))
+            found = whole(lambda: engine.correlate(layer, host, progress)).then(self._backend.asarray)
+        return found.then(lambda c: self._cut(c, weights))
 
     def _begin(self, rows: int, weights: Handles, bits: int) -> tuple[LinearClient, Layer]:
         shape = self.shape(rows, weights)
@@ -267,13 +297,16 @@ class ServerProducts(Products):
 
     def by_weights(
         self, a: Array | None, rows: int, weights: Handles, bits: int, progress: Progress = silent
-    ) -> list[Array]:
+    ) -> Product[list[Array]]:
         engine, checked = self._begin(rows, weights, bits)
-        if isinstance(checked, ScalarWeights):
-            masks = self._backend.asarray(engine.correlate(checked, rows, progress))
+        masks: Product[Array]
+        if isinstance(checked, PackedWeights):
+            masks = engine.product(checked, rows, progress, bits)
+        elif isinstance(checked, Weights):
+            masks = whole(lambda: engine.correlate(checked, rows, progress, bits))
         else:
-            masks = engine.correlate(checked, rows, progress, bits)
-        return self._cut(self._backend.xp.negative(masks, out=masks), weights)
+            masks = whole(lambda: engine.correlate(checked, rows, progress)).then(self._backend.asarray)
+        return masks.then(lambda s: self._cut(self._backend.xp.negative(s, out=s), weights))
 
     def _begin(
         self, rows: int, weights: Handles, bits: int

@@ -5,7 +5,7 @@ What is revealed: what the protocols of `products` reveal, that is nothing up to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.economy import ALONE, Economy
+from gpu_ss.field import field_of
 from gpu_ss.provider.base import Progress, Provider
 from gpu_ss.provider.correlation import Correlation
 from gpu_ss.provider.direct import Direct, DirectAffine, DirectMatmul
@@ -26,6 +27,7 @@ from he_bridge.matmul import DIRECT, TURNED, Terms
 from he_bridge.pace import Work
 from he_bridge.packing import Shape
 from he_bridge.products import ClientProducts, Engine, Products, ServerProducts, pieces
+from he_bridge.turns import Product, ahead, now
 from net import Channel
 
 #: Rings in which products element by element are cheaper by oblivious transfer than by encryption.
@@ -33,6 +35,8 @@ OT_BITS = 48
 #: Products of one mask with its weights, by number; and those of masks that meet the same weights.
 Group = dict[int, WeightProduct]
 Call = list[Group]
+#: This party's arrays of correlations, by number.
+Made = dict[int, Arrays]
 #: Bytes of a call with weights, of masks and results: 1.2 GB, for 8192 tokens' embedding.
 _CALL_BYTES = 9 << 27
 _NARROW_BITS = 32
@@ -67,39 +71,67 @@ class ProductMaker(Maker):
         """The product itself, under way; its keys were exchanged by `make`."""
         rounds = sum(message.round for message in traffic.messages(spec))
         if isinstance(spec, DirectAffine):
-            found = self._products.by_weights(operands[0], spec.rows, spec.weights, spec.bits)
+            found = now(self._products.by_weights(operands[0], spec.rows, spec.weights, spec.bits))
             return self._backend.xp.concatenate(found, axis=1), rounds
         if isinstance(spec, DirectMatmul):
-            return self._products.multiply(operands[0], operands[1], spec.bits), rounds
+            return now(self._products.multiply(operands[0], operands[1], spec.bits)), rounds
         return super().compute(spec, *operands)
 
     def make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         """Progress is shown in microseconds of the expected time, also within long products.
 
-        One party encrypts or decrypts while the other one waits, or multiplies: they mostly take turns.
+        The server multiplies for most of the time, while the client, which is ahead with its offers, waits.
         """
         with self._backend.taking_turns():
             yield from self._make(batch, progress)
 
     def _make(self, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
         calls, matrices = _calls(batch), batch.of((MatmulProduct,))
-        elements = batch.of(elementwise.KINDS)
+        elements, in_fields = batch.of(elementwise.KINDS), batch.of(field_products.KINDS)
         cost = sum((self._weights_ns(call) for call in calls), 0.0)
         cost += sum(self._matrices_ns(spec, batch) for spec in matrices.values())
-        cost += sum(field_products.cost_ns(spec) for spec in batch.of(field_products.KINDS).values())
+        cost += sum(field_products.cost_ns(spec) for spec in in_fields.values())
         work = Work(progress, cost + sum(elementwise.cost_ns(spec) for spec in elements.values()))
         yield from self._prepared(batch).items()
-        for call in calls:
-            yield from self._by_weights(call, batch, work.part(self._weights_ns(call)))
-        for number, spec in matrices.items():
-            yield number, [self._matrices(spec, batch, work.part(self._matrices_ns(spec, batch)))]
+        self._open(calls, matrices, in_fields, batch)
+        joined = any(len(call) > 1 for call in calls)
+        for made in ahead(self._described(calls, matrices, batch, work)):
+            yield from made.items()
+            del made  # before the next ones are made
+            if joined:
+                self._backend.give_back()
         for number, words in elementwise.make(self._rank, self._backend, batch, self._products, work).items():
             (out,) = elements[number].outputs()
             yield number, [words.reshape(out.shape)]
-        in_fields = field_products.FieldKitchen(self._rank, self._backend, batch, self._products, work)
-        for number, words in in_fields.make().items():
-            yield number, [words]
         work.finish()
+
+    def _open(
+        self,
+        calls: list[Call],
+        matrices: Mapping[int, MatmulProduct],
+        in_fields: Mapping[int, field_products.Spec],
+        batch: Batch,
+    ) -> None:
+        """Engines and keys for what `_described` gives: they are exchanged before any product is under way."""
+        for call in calls:
+            first = _first(call)
+            self._products.open_weights(first.rows * len(call), _weights(call[0]), first.bits)
+        for bits in {spec.bits: None for spec in matrices.values() if _matmul(spec, batch)[1]}:
+            self._products.open_matrices(bits)
+        for prime in {spec.prime: None for spec in in_fields.values()}:
+            self._products.open_field(field_of(prime))
+
+    def _described(
+        self, calls: list[Call], matrices: Mapping[int, MatmulProduct], batch: Batch, work: Work
+    ) -> Iterator[Product[Made]]:
+        """Everything that is made in turns."""
+        for call in calls:
+            yield self._by_weights(call, batch, work.part(self._weights_ns(call)))
+        for number, spec in matrices.items():
+            yield self._matrices(number, spec, batch, work.part(self._matrices_ns(spec, batch)))
+        kitchen = field_products.FieldKitchen(self._rank, self._backend, batch, self._products, work)
+        for product in kitchen.products():
+            yield product.then(lambda made: {number: [words] for number, words in made.items()})
 
     def _prepared(self, batch: Batch) -> dict[int, Arrays]:
         """Keys for the products that will be computed directly; they have no arrays."""
@@ -114,17 +146,20 @@ class ProductMaker(Maker):
     def joins(self, spec: Correlation) -> bool:
         return isinstance(spec, WeightProduct)
 
-    def _by_weights(self, call: Call, batch: Batch, progress: Progress) -> Iterator[tuple[int, Arrays]]:
+    def _by_weights(self, call: Call, batch: Batch, progress: Progress) -> Product[Made]:
         """The products of masks, row below row, with their weights: a mask is encrypted once for all of these."""
         first, weights = _first(call), _weights(call[0])
         rows, count = first.rows, len(call)
+
+        def cut(found: list[Array]) -> Made:
+            return {
+                number: [c[place * rows : (place + 1) * rows]]
+                for place, group in enumerate(call)
+                for number, c in zip(group, found, strict=True)
+            }
+
         a = self._stacked(call, batch)
-        found = self._products.by_weights(a, rows * count, weights, first.bits, progress)
-        for place, group in enumerate(call):
-            for number, c in zip(group, found, strict=True):
-                yield number, [c[place * rows : (place + 1) * rows]]
-        if count > 1:
-            self._backend.give_back()
+        return self._products.by_weights(a, rows * count, weights, first.bits, progress).then(cut)
 
     def _stacked(self, call: Call, batch: Batch) -> Array | None:
         """The masks of a call, row below row (None: the other party's alone); a single one as it is."""
@@ -144,18 +179,18 @@ class ProductMaker(Maker):
         shape = self._products.shape(first.rows * len(call), _weights(call[0]))
         return choice.linear_ns(choice.linear_set(shape, first.bits), shape)
 
-    def _matrices(self, spec: MatmulProduct, batch: Batch, progress: Progress) -> Array:
+    def _matrices(self, number: int, spec: MatmulProduct, batch: Batch, progress: Progress) -> Product[Made]:
         """A B [batch, m, n]. One B for all is one product of all rows of A."""
         shape, terms = _matmul(spec, batch)
-        a, b = (batch.part(number) for number in (spec.a, spec.b))
+        a, b = (batch.part(mask) for mask in (spec.a, spec.b))
         left = self._zeros(shape.batch, shape.rows, shape.inputs) if a is None else a
         right = self._zeros(spec.b_batch, spec.k, spec.n) if b is None else spec.right(b)
         left = left.reshape(shape.batch, shape.rows, shape.inputs)
         if terms:
-            c = self._products.multiply(left, right, spec.bits, terms, progress)
+            product = self._products.multiply(left, right, spec.bits, terms, progress)
         else:
-            c = self._backend.matmul(left, right)
-        return c.reshape(spec.batch, spec.m, spec.n)
+            product = Product([], lambda _: self._backend.matmul(left, right))
+        return product.then(lambda c: {number: [c.reshape(spec.batch, spec.m, spec.n)]})
 
     def _matrices_ns(self, spec: MatmulProduct, batch: Batch) -> float:
         shape, terms = _matmul(spec, batch)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import struct
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from he_bridge.tenseal_bfv import (
     send_keys,
 )
 from he_bridge.tenseal_io import SEED_BYTES, Words
+from he_bridge.turns import Product, whole
 from net.channel import Channel
 
 _KEY_TAG, _UP_TAG, _DOWN_TAG = "he.field.key", "he.field.up", "he.field.down"
@@ -112,8 +114,15 @@ class _Party(FieldEngine):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._params})"
 
-    def _checked(self, steps: Sequence[Step]) -> None:
+    def product(
+        self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent
+    ) -> Product[list[Array]]:
         self._params.check_call(Counter(len(reply) for step in steps for reply in step.replies))
+        return whole(lambda: self._made(steps, vectors, progress))
+
+    @abstractmethod
+    def _made(self, steps: Sequence[Step], vectors: Vectors, progress: Progress) -> list[Array]:
+        """This party's shares of the replies of each step."""
 
     def _counter(self, steps: Sequence[Step], index: int) -> bytes:
         return _COUNTER.pack(len(steps), index, *steps[index].size)
@@ -137,8 +146,7 @@ class SealFieldClient(_Party):
         self._key = KeyHolder(self._bfv)
         send_keys(channel, _KEY_TAG, [self._key])
 
-    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Array]:
-        self._checked(steps)
+    def _made(self, steps: Sequence[Step], vectors: Vectors, progress: Progress) -> list[Array]:
         found: list[Array] = []
         self._offer(steps, 0, vectors)
         for index, step in enumerate(steps):
@@ -168,8 +176,7 @@ class SealFieldServer(_Party):
         super().__init__(backend, channel, params, generator)
         (self._evaluator,) = receive_keys(channel, _KEY_TAG, [self._bfv])
 
-    def exchange(self, steps: Sequence[Step], vectors: Vectors, progress: Progress = silent) -> list[Array]:
-        self._checked(steps)
+    def _made(self, steps: Sequence[Step], vectors: Vectors, progress: Progress) -> list[Array]:
         prime, found = np.uint64(self._params.field.prime), []
         ciphers: dict[Name, Cipher] = {}
         for index, step in enumerate(steps):

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+_LEAST_HWM = 2
+
 
 @dataclass(frozen=True)
 class ZmqSettings:
-    """Timeouts in seconds, sizes in bytes. Raises ValueError for a value that is not positive.
+    """Timeouts in seconds, sizes in bytes. Raises ValueError for a value that is too small.
 
     connect_timeout_s: from the first attempt until a listener is reached; the connector may start first.
     handshake_timeout_s: from then until the session is open (keys, greeting). A listener in the middle of a
@@ -25,7 +27,8 @@ class ZmqSettings:
     keepalive_idle_s, keepalive_interval_s, keepalive_probes: TCP keepalive. A machine that vanished without a
         word is noticed after idle + interval * probes.
     max_message_bytes: payload of one message, sent or accepted.
-    hwm: parts (of at most 512 KiB) queued in either direction before the sender waits.
+    hwm: parts (of at most 512 KiB) queued in either direction before the sender waits; at least 2, since libzmq
+        counts its own first message of a connection as well.
     """
 
     connect_timeout_s: float = 30.0
@@ -43,3 +46,5 @@ class ZmqSettings:
         for setting in fields(self):
             if not getattr(self, setting.name) > 0:
                 raise ValueError(f"{setting.name} must be positive, got {getattr(self, setting.name)!r}")
+        if self.hwm < _LEAST_HWM:
+            raise ValueError(f"hwm must be at least {_LEAST_HWM}, got {self.hwm}: nobody could connect")

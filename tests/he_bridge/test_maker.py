@@ -127,13 +127,13 @@ def test_products_of_matrices(bits: int, transposed: int) -> None:
 def test_what_one_party_needs_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cross term that is zero is left out, on both sides."""
     terms: list[tuple[int, ...]] = []
-    cut = matmul.MatrixProductClient.multiply
+    product = matmul.MatrixProductClient.product
 
     def watched(self: Any, a: Any, b: Any, bits: Any, chosen: Any, progress: Any) -> Any:
         terms.append(chosen)
-        return cut(self, a, b, bits, chosen, progress)
+        return product(self, a, b, bits, chosen, progress)
 
-    monkeypatch.setattr(matmul.MatrixProductClient, "multiply", watched)
+    monkeypatch.setattr(matmul.MatrixProductClient, "product", watched)
     for left, right in ((BOTH, BOTH), (CLIENT, BOTH), (SERVER, BOTH), (BOTH, CLIENT), (BOTH, SERVER)):
         masks = Mask((1, 2, 3), 40, left), Mask((1, 3, 2), 40, right)
         assert_made(*masks, MatmulProduct(0, 1, 1, 2, 3, 2, 1, 0, 40))

@@ -66,3 +66,8 @@ def test_settings_are_positive_and_documented(name: str) -> None:
     for value in (0, -1, float("nan")):
         with pytest.raises(ValueError, match=name):
             ZmqSettings(**{name: value})
+
+
+def test_a_queue_in_which_nobody_could_connect_is_refused() -> None:
+    with pytest.raises(ValueError, match="hwm must be at least 2"):
+        ZmqSettings(hwm=1)
