@@ -86,8 +86,8 @@ def fatal_when_full(backend: Backend, channel: Channel) -> Iterator[None]:
 def _left_alone() -> Iterator[None]:
     """What is there now, modules and a model, is no garbage: within the block Python's collector does not visit it.
 
-    The many arrays of a plan set it off again and again, and each time it would walk through everything that torch and
-    CuPy are made of: half a second of the ten that two parties prepare a BERT-base query in.
+    The many arrays of a plan set it off again and again, and each time it would walk through everything that torch
+    and CuPy are made of: half a second of the ten in which two parties prepare a BERT-base query.
     """
     gc.freeze()
     try:

@@ -8,7 +8,7 @@ operations in the same order; in every operation each sends first what it can.
 Bits for one element, both directions together, without the OTs themselves (0.49 bits each):
 
     and_vector   m ANDs that have one operand in common    2 OTs                2 m + 2
-    add          b-bit numbers, to bits                    2 (b - 1) OTs        4 (b - 1)
+    add          b-bit numbers, to bits                    2 (b - 1) OTs        4 (b - 1), more for few (`adder`)
     mux          a bit by m words modulo 2^w               2 OTs                2 m w + 2
     value        a bit as a number modulo 2^w              1 OT                 w
     overlap      m bits of each party alone: XOR of ANDs   m OTs                2 m
@@ -31,7 +31,7 @@ import numpy as np
 from gpu_ss.backend.base import Backend
 from gpu_ss.backend.oblivious import LEAST_WORDS
 from gpu_ss.field import Field
-from gpu_ss.provider.ot import convert
+from gpu_ss.provider.ot import adder, convert
 from gpu_ss.provider.ot.convert import Steps, in_turn
 from gpu_ss.provider.ot.cot import CotReceiver, CotSender, frame
 from gpu_ss.provider.ot.messages import TAG_PRODUCTS, heard, send_planes, tell, told_planes
@@ -103,17 +103,8 @@ class OtPair:
         return backend.and_opened(mine, other, triple.b, triple.a, triple.c, lead_of(self.rank))
 
     def add(self, own: Array, ends: Sequence[int]) -> Array:
-        """The bits [b, W] of x_0 + x_1 from this party's own number, of which the first ends[k] words have bit k.
-
-        Full adders in a row, an AND each: c' = a ^ (a ^ b) (a ^ c), where a is known to rank 0 alone, so that a ^ b
-        is XOR-shared as it stands. What is beyond the ends is left as it was.
-        """
-        first, carries = own & lead_of(self.rank), self.backend.zeros(own.shape)
-        for k, end in enumerate(ends[1:]):
-            a, c = first[k, :end], carries[k, :end]
-            joint = self.and_vector(own[k, :end], (a ^ c)[None])
-            self.backend.xp.bitwise_xor(a, joint[0], out=carries[k + 1, :end])
-        return own ^ carries
+        """The bits [b, W] of x_0 + x_1 from this party's own, of which the first ends[k] words have bit k."""
+        return own ^ adder.carries(self.backend.xp, lead_of(self.rank), own, ends, self.and_vector)
 
     def overlap(self, planes: Array) -> Array:
         """XOR_j x_j AND y_j, for rank 0's own bits x and rank 1's y, planes [m, W] each: [W]."""

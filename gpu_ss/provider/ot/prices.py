@@ -13,6 +13,7 @@ from typing import Any
 from gpu_ss.backend.reference_circuits import and_subsets
 from gpu_ss.economy import ALONE, OT_BITS
 from gpu_ss.provider.correlation import Correlation
+from gpu_ss.provider.ot import adder
 from gpu_ss.provider.ot.circuits import with_parts
 from gpu_ss.provider.ot.exponential import FACTOR
 from gpu_ss.provider.specs.arithmetic import (
@@ -47,6 +48,11 @@ from gpu_ss.ring import WORD
 def ands(payload: int) -> float:
     """One operand AND `payload` others."""
     return ALONE.and_bits(1, payload)
+
+
+def added(bits: int, n: int) -> float:
+    """The bits of one of n numbers, from those of its shares."""
+    return sum(map(ands, adder.payloads(bits, n)))
 
 
 def mux(words: int, bits: int) -> float:
@@ -106,9 +112,9 @@ class Bill:
         found = 0.0
         if view.shift:
             elements = view.n * (2 / max(1, view.group - 1) if view.form == PAIRS else 1)
-            carried = view.shift * ands(1) + value(view.source - view.shift)
+            carried = added(view.shift, int(elements)) + ands(1) + value(view.source - view.shift)
             found += self.once(("upper", view.a, view.shift), elements * carried)
-        return found + self.once(("bits", view), view.n * (view.bits - 1) * ands(1))
+        return found + self.once(("bits", view), view.n * added(view.bits, view.n))
 
     def view_carry(self, view: MaskView) -> float:
         """The carry of the sum of the shares of one."""

@@ -40,6 +40,7 @@ EXTREMES: dict[str, Secret] = {
 }
 OPERATIONS: dict[str, Callable[[OtPair, Secret], Any]] = {
     "and": lambda pair, x: pair.and_vector(x(W), x(3, W)),
+    "add": lambda pair, x: pair.add(x(9, W), [W] * 9),
     "overlap": lambda pair, x: pair.overlap(x(2, W)),
     "mux": lambda pair, x: pair.mux(x(W), RING.reduce(x(2, N)), RING),
     "value": lambda pair, x: pair.value(x(W), N, RING),
