@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -47,7 +48,7 @@ class AShare(_Opaque):
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     # -- linear arithmetic: local, exact, no communication -------------------------------------------
 
@@ -129,7 +130,7 @@ class FShare(_Opaque):
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -151,7 +152,7 @@ class BShare(_Opaque):
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     def __xor__(self, other: BShare) -> BShare:
         if self.shape != other.shape or self.nbits != other.nbits:
@@ -163,7 +164,7 @@ class BShare(_Opaque):
         return replace(self, planes=self.planes[index : index + 1])
 
     def reshape(self, *shape: int) -> BShare:
-        if int(np.prod(shape, dtype=np.int64)) != self.size:
+        if prod(shape) != self.size:
             raise ValueError(f"cannot reshape {self.shape} to {shape}")
         return replace(self, shape=tuple(shape))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -76,9 +76,13 @@ class Backend(Operations, Fields, Slots, Oblivious, Transfers):
         """How much may be brought here ahead of its use; on the CPU, where nothing is brought, all there is."""
         return sys.maxsize
 
+    def constant(self, make: Callable[..., np.ndarray[Any, Any]], *key: Hashable) -> Array:
+        """The public array make(*key), which is always the same, brought here once and kept: not to be changed."""
+        return self.asarray(make(*key))
+
     def table(self, numbers: tuple[int, ...]) -> Array:
         """Some public integers modulo 2^64 as an array [n], kept: not to be changed."""
-        return self.asarray(np.array([number % (1 << WORD) for number in numbers], np.uint64))
+        return self.constant(_words_of, numbers)
 
     def out_of_memory(self, error: Exception) -> OutOfMemory | None:
         """What to tell people if `error` says that memory is used up; None if it says something else."""
@@ -208,3 +212,8 @@ class Backend(Operations, Fields, Slots, Oblivious, Transfers):
             elif array.shape != shape:
                 shapes = {name: array.shape for name, array in arrays.items()}
                 raise ValueError(f"operands must have one shape, not {shapes}")
+
+
+def _words_of(numbers: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Integers modulo 2^64."""
+    return np.array([number % (1 << WORD) for number in numbers], np.uint64)

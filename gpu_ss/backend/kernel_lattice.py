@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -71,7 +70,7 @@ class LatticeKernels(Launcher):
         _, polys, size = self._check_sampling(words, add, primes)
         out = self._residues(add.shape)
         if out.size:
-            constants = self._constants(tables.scaling, primes, bits)
+            constants = self.constant(tables.scaling, primes, bits)
             q = prod(primes) % (1 << WORD)
             sizes = (q, WORD - bits, polys, size)
             self._launch("scale_up", out.size, words, add, out, self._moduli(primes), constants, *sizes)
@@ -83,7 +82,7 @@ class LatticeKernels(Launcher):
         if add is not None:
             self._check_summand(x, add, primes[:-1])
         if out.size:
-            constants = self._constants(tables.dropping, primes)
+            constants = self.constant(tables.dropping, primes)
             keep, more = (0, x) if add is None else (ALL, add)
             sizes = (count, polys, keep, size)
             self._launch("drop_prime", out.size, x, more, out, self._moduli(primes), constants, *sizes)
@@ -93,7 +92,7 @@ class LatticeKernels(Launcher):
         polys, terms = self._check_words_of(words, size, primes)
         small = self._residues((len(primes), polys, terms))
         if small.size:
-            constants = self._constants(tables.signing, primes)
+            constants = self.constant(tables.signing, primes)
             arguments = (words, small, self._moduli(primes), constants, polys, terms)
             self._launch("signed_residues", small.size, *arguments)
         return self._transform("ntt_forward", small, primes, size)
@@ -129,8 +128,8 @@ class LatticeKernels(Launcher):
         shape = self._check_residues(primes, x=x, y=y)
         out = self.empty(shape[1:])
         if out.size:
-            inverses = self._constants(tables.inverses, primes)
-            scales = self._constants(tables.scales, primes, bits)
+            inverses = self.constant(tables.inverses, primes)
+            scales = self.constant(tables.scales, primes, bits)
             sizes = (len(primes), (1 << bits) - 1)
             self._launch("decode_sum", out.size, x, y, out, self._moduli(primes), inverses, scales, *sizes)
         return out
@@ -139,8 +138,8 @@ class LatticeKernels(Launcher):
         shape, rest_bits = self._check_digits(x, bits, primes)
         out = self.empty((2 if rest_bits else 1, *shape))
         if out.size:
-            inverses = self._constants(tables.inverses, primes)
-            scales = self._constants(tables.scales, primes, WORD)
+            inverses = self.constant(tables.inverses, primes)
+            scales = self.constant(tables.scales, primes, WORD)
             half = divmod(1 << (2 * WORD - 1 - bits), 1 << WORD)
             sizes = (len(primes), *half, max(0, WORD - bits), rest_bits)
             arguments = (x, out, self._moduli(primes), inverses, scales, *sizes)
@@ -181,7 +180,7 @@ class LatticeKernels(Launcher):
         """x [primes, polys, n] transformed to `size` places; forward, n may be smaller than that."""
         count, polys, terms = x.shape
         log_size, log_source = tables.check(primes, size), terms.bit_length() - 1
-        table = self._constants(tables.transform_tables, primes, size)
+        table = self.constant(tables.transform_tables, primes, size)
         elements = count * polys * size
         if not elements:
             return self._residues((count, polys, size))
@@ -219,18 +218,7 @@ class LatticeKernels(Launcher):
         return self.empty(count).view(np.float64)
 
     def _moduli(self, primes: Primes) -> Array:
-        return self._constants(tables.moduli, primes)
-
-    def _constants(self, make: Callable[..., tables.Table], *key: Any) -> Array:
-        """A table of constants in this backend's memory, kept."""
-        found = self._kept_constants.get((make, *key))
-        if found is None:
-            found = self._kept_constants[(make, *key)] = self.asarray(make(*key))
-        return found
-
-    @cached_property
-    def _kept_constants(self) -> dict[tuple[Any, ...], Array]:
-        return {}
+        return self.constant(tables.moduli, primes)
 
     def _check_float64(self) -> None:
         """BackendError where float64 products are not exact: libraries may emulate them with fewer bits."""

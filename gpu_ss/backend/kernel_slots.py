@@ -27,7 +27,7 @@ class SlotKernels(LatticeKernels, Slots):
     def _slots(self, kernel: str, x: Array, prime: int) -> Array:
         _, size = self._check_elements(x, prime)
         log_size = size.bit_length() - 1
-        table = self._constants(tables.slot_table, prime, size)
+        table = self.constant(tables.slot_table, prime, size)
         if not x.size:
             return self.empty(x.shape)
         for first, stages, items in self._passes(kernel == "slots_forward", x.size, log_size, 0):
@@ -50,7 +50,7 @@ class SlotKernels(LatticeKernels, Slots):
         polys, size = self._check_elements(x, prime)
         out = self._residues((len(primes), polys, size))
         if out.size:
-            constants = self._constants(tables.element_scaling, primes, prime, constant)
+            constants = self.constant(tables.element_scaling, primes, prime, constant)
             keep, more = (0, x.view(np.uint32)) if add is None else (ALL, add)
             sizes = (prime, factor, tables.wide_quotient(factor, prime), polys, keep, size)
             self._launch("element_residues", out.size, x, more, out, self._moduli(primes), constants, *sizes)
@@ -59,8 +59,8 @@ class SlotKernels(LatticeKernels, Slots):
     def decode_elements(self, x: Array, y: Array, prime: int, primes: Primes) -> Array:
         out = self.empty(self._check_decoded(x, y, prime, primes))
         if out.size:
-            inverses = self._constants(tables.inverses, primes)
-            scales = self._constants(tables.element_scales, primes, prime)
+            inverses = self.constant(tables.inverses, primes)
+            scales = self.constant(tables.element_scales, primes, prime)
             sizes = (len(primes), prime, (1 << WORD) // prime)
             self._launch(
                 "decode_elements", out.size, x, y, out, self._moduli(primes), inverses, scales, *sizes

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from gpu_ss.backend.base import Backend
 from gpu_ss.ring import Array
@@ -13,15 +16,16 @@ from gpu_ss.ring import Array
 class Launcher(Backend):
     """A backend with kernels, those of `signatures.KERNELS`."""
 
-    def table(self, numbers: tuple[int, ...]) -> Array:
-        if numbers not in self._tables:
-            table = super().table(numbers)
+    def constant(self, make: Callable[..., np.ndarray[Any, Any]], *key: Hashable) -> Array:
+        found = self._kept.get((make, *key))
+        if found is None:
+            found = super().constant(make, *key)
             self.synchronize()  # other threads may use it on other streams
-            self._tables[numbers] = table
-        return self._tables[numbers]
+            self._kept[(make, *key)] = found
+        return found
 
     @cached_property
-    def _tables(self) -> dict[tuple[int, ...], Array]:
+    def _kept(self) -> dict[tuple[Hashable, ...], Array]:
         return {}
 
     @abstractmethod

@@ -7,6 +7,7 @@ whole model takes milliseconds and no memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,7 +37,7 @@ class NullArray:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def ndim(self) -> int:
@@ -67,9 +68,9 @@ class NullArray:
     def reshape(self, *shape: Any) -> NullArray:
         sides = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple) else list(shape)
         if -1 in sides:
-            known = -int(np.prod(sides, dtype=np.int64))
+            known = -prod(sides)
             sides[sides.index(-1)] = self.size // known if known else 0
-        if int(np.prod(sides, dtype=np.int64)) != self.size:
+        if prod(sides) != self.size:
             raise ValueError(f"cannot reshape {self.shape} to {shape}")
         return NullArray(sides)
 

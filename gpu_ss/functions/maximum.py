@@ -14,6 +14,7 @@ from functools import cache
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_ss.cost import FREE, Cost, opening
 from gpu_ss.economy import DEALT, Economy
@@ -140,8 +141,13 @@ def _by_count(party: Party, groups: _Groups, by_column: Array, ring: Ring) -> St
     backend = party.backend
     counts = backend.matmul(backend.table(_scores(group)).reshape(group, -1), lost, field).reshape(-1)
     view = groups.view(COLUMNS, by_column.size)
-    before = np.repeat(np.arange(group, dtype=np.uint64), by_column.size // group)
-    return (yield from choose_by_count(party, counts, field, backend.asarray(before), by_column, view, ring))
+    before = backend.constant(_places, group, by_column.size // group)
+    return (yield from choose_by_count(party, counts, field, before, by_column, view, ring))
+
+
+def _places(group: int, groups: int) -> NDArray[np.uint64]:
+    """Where in its group each value stands, column after column: [group * groups]."""
+    return np.repeat(np.arange(group, dtype=np.uint64), groups)
 
 
 @cache
@@ -190,8 +196,14 @@ def _indexed(party: Party, x: AShare) -> AShare:
     n = x.shape[-1]
     bits = max(1, (n - 1).bit_length())
     ring = Ring(min(WORD, x.ring.bits + bits))
-    descending = party.backend.asarray(np.arange(n - 1, -1, -1, dtype=np.uint64))
-    return add_public(party, AShare(x.data << np.uint64(bits), ring, 0), descending)
+    return add_public(
+        party, AShare(x.data << np.uint64(bits), ring, 0), party.backend.constant(_descending, n)
+    )
+
+
+def _descending(n: int) -> NDArray[np.uint64]:
+    """n - 1, .., 1, 0."""
+    return np.arange(n - 1, -1, -1, dtype=np.uint64)
 
 
 def _argmax_cost(x: AShare) -> Cost:

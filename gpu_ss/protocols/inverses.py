@@ -163,7 +163,7 @@ def _looked_up(party: Party, c: Array, unit: Array, windows: Windows) -> tuple[A
         chosen = slice(0, 1) if exact else slice(int(windows.exact), None)
         rows = xp.ascontiguousarray(unit[chosen].transpose(1, 0, 2)).reshape(unit.shape[1], -1)
         index = xp.ascontiguousarray(at[chosen]).reshape(-1)
-        tables = (backend.asarray(column) for column in line_tables(windows.roots, exact))
+        tables = backend.constant(line_tables, windows.roots, exact)
         found.append([backend.table_sums(index, rows, table) for table in tables])
     base, slope = (xp.concatenate(parts).reshape(at.shape) for parts in zip(*found, strict=True))
     biased = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import numpy as np
+from math import prod
 
 from gpu_ss.cost import Cost, opening, telling
 from gpu_ss.party import Party, Round, Steps, masked, protocol, shared, told
@@ -94,7 +93,7 @@ class Opened:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     def reshape(self, *shape: int) -> Opened:
         """The same opening in another shape."""

@@ -348,7 +348,7 @@ def _look_up(party: Party, own: Array, carry: Array, table: LineTable) -> Steps[
     unit = backend.xp.stack(
         [backend.from_planes(planes[at : at + WORD], n) for at in range(0, len(planes), WORD)]
     )
-    sums = backend.table_sums(opened, unit, backend.asarray(table.words()))
+    sums = backend.table_sums(opened, unit, backend.constant(LineTable.words, table))
     fields = [sums & np.uint64((1 << FIELD) - 1), sums >> np.uint64(FIELD) & np.uint64((1 << FIELD) - 1)]
     fields.append(sums >> np.uint64(2 * FIELD))
     if party.rank == 1:  # the shares of the other entries are equal, so their difference leaves the one

@@ -138,7 +138,7 @@ def exp2_opened(
 def _looked_up(party: Party, words: Array, unit: Array, span: ExpRange) -> Array:
     """Shares of sigma T, biased so that its wrap can be told."""
     backend = party.backend
-    table = backend.asarray(fractions())
+    table = backend.constant(fractions)
     value = backend.exp_lookup(words, unit, table, FRAC, span.scale, span.table_low, party.lead)
     return value + (np.uint64(1 << (span.look_bits - 2)) & party.lead)
 

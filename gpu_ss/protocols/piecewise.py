@@ -13,8 +13,10 @@ at full resolution.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, zip_longest
 from math import comb
 
 import numpy as np
@@ -282,30 +284,29 @@ def _power_shares(party: Party, window: _OpenWindow, degree: int, ring: Ring) ->
     return shares
 
 
-def _combined(powers: list[Array], coefficients: list[int]) -> Array:
+def _combined(powers: list[Array], coefficients: Sequence[int]) -> Array:
     total = powers[0] * np.uint64(coefficients[0] % 2**64)
     for power, coefficient in zip(powers[1:], coefficients[1:], strict=False):
         total = total + power * np.uint64(coefficient % 2**64)
     return total
 
 
-def _steps(table: PiecewiseTable, k: int) -> list[list[list[int]]]:
+@cache
+def _steps(table: PiecewiseTable, k: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """What each selection bit of window k adds, per variable: P_k - P_(k-1), and -P_last for the border bit."""
     window = table.windows[k]
     border = k + 1 < len(table.windows)
     result = []
     for i in range(len(window.coarser)):
-        pieces = [list(piece[i]) for piece in window.pieces]
-        below = [table.first if i == 0 and k == 0 else 0]
-        rows = [_minus(piece, previous) for piece, previous in zip(pieces, [below, *pieces], strict=False)]
-        result.append([*rows, [-c for c in pieces[-1]]] if border else rows)
-    return result
+        pieces = [tuple(piece[i]) for piece in window.pieces]
+        below = (table.first if i == 0 and k == 0 else 0,)
+        rows = [_minus(piece, previous) for piece, previous in zip(pieces, (below, *pieces), strict=False)]
+        result.append((*rows, tuple(-c for c in pieces[-1])) if border else tuple(rows))
+    return tuple(result)
 
 
-def _minus(a: list[int], b: list[int]) -> list[int]:
-    size = max(len(a), len(b))
-    pad_a, pad_b = (c + [0] * (size - len(c)) for c in (a, b))
-    return [p - q for p, q in zip(pad_a, pad_b, strict=True)]
+def _minus(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(p - q for p, q in zip_longest(a, b, fillvalue=0))
 
 
 def _differences(values: list[int]) -> list[int]:

@@ -35,7 +35,7 @@ def b2a(party: Party, b: BShare, ring: Ring) -> Steps[AShare]:
     Opened: every bit under a uniform bit the dealer also gave as arithmetic share (daBit).
     """
     bits = yield from bit_values(party, b, ring)
-    weights = party.backend.asarray(_weights(b.nbits))
+    weights = party.backend.constant(_weights, b.nbits)
     return AShare((bits * weights[:, None]).sum(axis=0).reshape(b.shape), ring, 0)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from math import prod
 from typing import ClassVar
 
@@ -92,12 +93,12 @@ class Correlation(ABC):
         Correlation.registry[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "prime":
+        for name in _names(type(self)):
+            value = getattr(self, name)
+            if name == "prime":
                 check_prime(value)
-            elif not _in_bounds(field.name, value):
-                raise CorrelationError(f"{type(self).__name__}.{field.name} = {value} is out of bounds")
+            elif not _in_bounds(name, value):
+                raise CorrelationError(f"{type(self).__name__}.{name} = {value} is out of bounds")
         if sum(out.size for out in self.outputs()) > MAX_ELEMENTS:
             raise CorrelationError(f"{type(self).__name__} asks for more than {MAX_ELEMENTS} words")
 
@@ -128,6 +129,12 @@ class Correlation(ABC):
                 value.moved(offset, base) if hasattr(value, "moved") else _moved(value, offset, base)
             )
         return replace(self, **changes)
+
+
+@cache
+def _names(kind: type[Correlation]) -> tuple[str, ...]:
+    """The fields of a correlation."""
+    return tuple(field.name for field in fields(kind))
 
 
 def _in_bounds(name: str, value: object) -> bool:
