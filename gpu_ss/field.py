@@ -36,19 +36,16 @@ class Field:
 
     def canonical(self, words: Array) -> Array:
         """The elements that words of `bits` bits stand for: those of a peer may lie above the prime."""
-        return self._lifted(words - np.uint64(self.prime))
+        return np.minimum(words, words - np.uint64(self.prime))  # a negative number is a large word
 
     def add(self, x: Array, y: Array) -> Array:
-        """x + y of elements: the sum less p, and p again if that is negative."""
-        return self._lifted(x + y - np.uint64(self.prime))
+        """x + y of elements."""
+        return self.canonical(x + y)
 
     def subtract(self, x: Array, y: Array) -> Array:
         """x - y of elements."""
-        return self._lifted(x - y)
-
-    def _lifted(self, x: Array) -> Array:
-        """Numbers above -p, as words modulo 2^64, plus p where they are negative."""
-        return x + (np.uint64(self.prime) & (np.uint64(0) - (x >> np.uint64(63))))
+        difference = x - y
+        return np.minimum(difference, difference + np.uint64(self.prime))
 
     def draw(self, stream: Stream | Prg, shape: tuple[int, ...], backend: Backend) -> Array:
         """The next elements of a keystream, or of a party's generator, uniform."""

@@ -10,7 +10,7 @@ message of an earlier one is refused. The client may offer several products befo
 Memory of the evaluator: the shorter side is kept whole, that is all fresh ciphertexts of a product (N residues of
 4 bytes for two parts and each prime, 328 KB under LIN64P) while results are made a group at a time, or all sums
 while ciphertexts are added up a block at a time; besides, a group's results twice, times `blocks_at_once` of the
-backend, and some weight polynomials.
+backend, and `operands_at_once` weight polynomials.
 """
 
 from __future__ import annotations
@@ -37,9 +37,6 @@ from net import Channel
 BLOCK = 16
 #: Results that are merged at once, or one reply's if these are more; and replies of one message: 2.5 MB.
 _RESULTS, _REPLIES = 16, 16
-#: Weight polynomials transformed at once, 164 KB each under LIN64P: a few caches' worth; 0.5 GB where blocks are made
-#: side by side.
-_TILES, _TILES_SIDE_BY_SIDE = 32, 2048
 
 #: (product, groups, tiles) -> words of the weights there (`Layout.weights`).
 Operand = Callable[[int, slice, slice], Array]
@@ -260,8 +257,7 @@ class Evaluator(_End):
         ring, backend = self.ring, self.ring.backend
         count, contiguous = groups.stop - groups.start, backend.xp.ascontiguousarray
         out = backend.xp.empty((len(ring.primes), 2, count, ring.degree), np.uint32)
-        at_once = _TILES if backend.blocks_at_once == 1 else _TILES_SIDE_BY_SIDE
-        for first, end in spans(count, max(1, at_once // (tiles.stop - tiles.start))):
+        for first, end in spans(count, max(1, backend.operands_at_once // (tiles.stop - tiles.start))):
             words = operand(product, slice(groups.start + first, groups.start + end), tiles)
             w = backend.ntt_of_words(contiguous(words), ring.degree, ring.primes)
             more = None

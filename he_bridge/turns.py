@@ -107,8 +107,10 @@ class _Ahead(Generic[R]):
 
     def results(self) -> Iterator[R]:
         while self._described or self._describe():
-            product = self._described.popleft()
-            yield product.combine(self._finished() for _ in product.turns)
+            yield self._made(self._described.popleft())
+
+    def _made(self, product: Product[R]) -> R:
+        return product.combine(self._finished() for _ in product.turns)
 
     def _finished(self) -> Any:
         """The result of the next turn."""

@@ -210,9 +210,9 @@ class PackedReplies:
             for part, digits in parts
             for words, width in zip(part, _widths(digits), strict=True)
         ]
-        # Where polynomials end at whole words, so do those of a message: all are packed, and leave, together.
+        # What can be cut at messages is packed, and leaves the device, together.
         self._packed = [
-            _packed(self._backend, words, width) if words.shape[1] % WORD == 0 else None
+            _packed(self._backend, words, width) if _fills_words(words.shape[1]) else None
             for words, width in self._words
         ]
 
@@ -266,11 +266,16 @@ def _numbers(
     backend: Backend, frames: Sequence[memoryview], counts: Sequence[int], size: int, width: int
 ) -> Array:
     """`size` numbers for each polynomial of frames that hold so many: all at once, if these end at whole words."""
-    if len(frames) == 1 or size % WORD == 0:
+    if len(frames) == 1 or _fills_words(size):
         whole = frames[0] if len(frames) == 1 else memoryview(b"".join(frames))
         return _unpacked(backend, whole, width, sum(counts) * size)
     each = [_unpacked(backend, f, width, count * size) for f, count in zip(frames, counts, strict=True)]
     return backend.xp.concatenate(each)
+
+
+def _fills_words(size: int) -> bool:
+    """Whether so many numbers of any width end at a whole word, so that packed ones can be cut and joined there."""
+    return size % WORD == 0
 
 
 def _widths(bits: int) -> list[int]:

@@ -67,8 +67,10 @@ class CudaBackend(KernelBackend):
     name: ClassVar[str] = "cuda"
     _most_whole_degree = MOST_SHARED_DEGREE
     blocks_at_once = 16  # some 500 transforms for each prime: enough for all multiprocessors; 1 GB at most
+    operands_at_once = 2048  # 0.5 GB
     # A slab is 8192 threads of the encoder and 16 blocks of the tree kernels, some 5 MB while it is made.
     slabs_at_once = 64
+    hashed_at_once = 1 << 20
 
     def __init__(self, device: int = 0) -> None:
         devices = device_count()

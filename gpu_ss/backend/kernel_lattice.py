@@ -18,6 +18,8 @@ from gpu_ss.ring import WORD, Array
 _STAGES = 3  # of a transform that one GPU launch does in registers
 _SLAB_WORDS = 1 << 20  # float64 words of a slab of residues: 8 MiB
 ALL = 0xFFFFFFFFFFFFFFFF
+#: The kernels that transform a polynomial by a block of threads, for those that do some stages each.
+_WHOLE = {"ntt_forward": "whole_forward", "ntt_inverse": "whole_inverse"}
 
 
 class LatticeKernels(Launcher):
@@ -185,10 +187,9 @@ class LatticeKernels(Launcher):
         if not elements:
             return self._residues((count, polys, size))
         if size <= self._most_whole_degree:
-            out, whole = self._residues((count, polys, size)), kernel.replace("ntt", "whole")
-            self._launch(
-                whole, count * polys, x, out, table, self._moduli(primes), polys, log_size, log_source
-            )
+            out = self._residues((count, polys, size))
+            of_whole = (polys, log_size, log_source)
+            self._launch(_WHOLE[kernel], count * polys, x, out, table, self._moduli(primes), *of_whole)
             return out
         forward, begin = kernel == "ntt_forward", log_size - log_source
         for first, stages, items in self._passes(forward, elements, log_size, begin):

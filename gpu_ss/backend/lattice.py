@@ -28,6 +28,8 @@ class Lattice(ABC):
     xp: Any
     #: How many of the blocks of polynomials that fit a CPU's cache are worked on at once: one does not fill a GPU.
     blocks_at_once: ClassVar[int] = 1
+    #: How many polynomials of a product's operand in clear are transformed at once, five primes each.
+    operands_at_once: ClassVar[int] = 32
 
     @abstractmethod
     def ntt(self, x: Array, primes: Primes) -> Array:

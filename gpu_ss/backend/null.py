@@ -24,8 +24,6 @@ from gpu_ss.ring import WORD, Array, word_count
 class NullArray:
     """An array of words of which only the shape exists."""
 
-    __array_ufunc__ = None  # NumPy scalars leave the operator to us
-
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(int(side) for side in shape)
 
@@ -46,6 +44,9 @@ class NullArray:
     @property
     def T(self) -> NullArray:
         return NullArray(self.shape[::-1])
+
+    def __array_ufunc__(self, ufunc: object, method: str, *operands: Any) -> NullArray:
+        return NullArray(np.broadcast_shapes(*(getattr(x, "shape", ()) for x in operands)))
 
     def _with(self, other: object) -> NullArray:
         return NullArray(np.broadcast_shapes(self.shape, getattr(other, "shape", ())))

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from gpu_ss.ring import Array
+from gpu_ss.ring import WORD, Array
 
 BLOCK_ROUNDS = 8  # of ChaCha under blocks as keys, see `provider.ot.cot`
 CHOICE_ROUNDS = 8  # of ChaCha, for the choices: the code is public and only has to look random
@@ -36,6 +36,8 @@ class Oblivious(ABC):
     xp: Any
     #: How many slabs of trees silent OT makes in one go here: few fill a cache, many fill a GPU.
     slabs_at_once: ClassVar[int] = 1
+    #: How many blocks are waited for, while more are due, before they are hashed: a few are in the cache.
+    hashed_at_once: ClassVar[int] = WORD
 
     @property
     def words_at_once(self) -> int:

@@ -12,8 +12,6 @@ from gpu_ss.provider.ot.convert import begin
 from gpu_ss.provider.ot.cot import NOTHING, PART_BITS, CotReceiver, CotSender, CotSource, Domain
 from gpu_ss.ring import WORD, Array
 
-_LARGE = 1 << 20  # blocks: as many as a GPU likes to hash in one go
-
 
 def send_random_planes(source: CotSender, n: int, bits: int) -> Array:
     """As `convert.send_random` for messages of up to 64 bits, as bit planes: both, [2, bits, W]."""
@@ -62,17 +60,16 @@ def and_triples(rank: int, sender: CotSender, receiver: CotReceiver, n: int, pay
 def _pieces(source: CotSource, n: int) -> Iterator[tuple[int, Array]]:
     """The next n correlated OTs, (number of the first, blocks), in pieces as they are made: these are in the cache.
 
-    All pieces but the last are of whole words of bits. A GPU has no use for small ones.
+    All pieces but the last are of whole words of bits.
     """
     first, waiting, backend = source.taken, list[Array](), source.backend
-    least = _LARGE if backend.slabs_at_once > 1 else WORD
     if n == 0:
         yield first, backend.zeros((0, 2))
     for cots in source.stream(n):
         n -= len(cots)
         waiting.append(cots.use())
         count = sum(map(len, waiting))
-        if n == 0 or (count % WORD == 0 and count >= least):
+        if n == 0 or (count % WORD == 0 and count >= backend.hashed_at_once):
             yield first, waiting[0] if len(waiting) == 1 else backend.xp.concatenate(waiting)
             first, waiting = first + count, []
 
