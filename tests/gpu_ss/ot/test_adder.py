@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_ss.backend import Backend
 from gpu_ss.provider.ot import adder
 from gpu_ss.provider.ot.pair import TAG_AND, OtPair
 from gpu_ss.provider.ot.requests import Answers, Sum
@@ -28,15 +27,13 @@ def sums(name: str, numbers: Sequence[tuple[int, Words, Words]]) -> tuple[list[W
         answers = Answers(OtPair(rank, backend, channel, *ends))
         requests = [Sum(backend.to_planes(backend.asarray(own[rank]), bits)) for bits, *own in numbers]
         found = [backend.to_host(planes) for planes in answers(requests)]
-        return found, channel.traffic.report().by_tag[TAG_AND][0].messages if len(found) else 0
+        return found, channel.traffic.report().by_tag[TAG_AND][0].messages
 
     (left, steps), (right, _) = both(lambda c: party(0, c), lambda c: party(1, c))
-    return [
-        number(backend, a ^ b, len(x)) for a, b, (_, x, _) in zip(left, right, numbers, strict=True)
-    ], steps
+    return [number(a ^ b, len(x)) for a, b, (_, x, _) in zip(left, right, numbers, strict=True)], steps
 
 
-def number(backend: Backend, planes: Words, n: int) -> Words:
+def number(planes: Words, n: int) -> Words:
     bits = np.unpackbits(planes.view(np.uint8), axis=1, bitorder="little")[:, :n].astype(np.uint64)
     return (bits << np.arange(len(planes), dtype=np.uint64)[:, None]).sum(axis=0, dtype=np.uint64)
 
