@@ -141,13 +141,8 @@ def _by_count(party: Party, groups: _Groups, by_column: Array, ring: Ring) -> St
     backend = party.backend
     counts = backend.matmul(backend.table(_scores(group)).reshape(group, -1), lost, field).reshape(-1)
     view = groups.view(COLUMNS, by_column.size)
-    before = backend.constant(_places, group, by_column.size // group)
-    return (yield from choose_by_count(party, counts, field, before, by_column, view, ring))
-
-
-def _places(group: int, groups: int) -> NDArray[np.uint64]:
-    """Where in its group each value stands, column after column: [group * groups]."""
-    return np.repeat(np.arange(group, dtype=np.uint64), groups)
+    before = np.repeat(np.arange(group, dtype=np.uint64), by_column.size // group)
+    return (yield from choose_by_count(party, counts, field, backend.asarray(before), by_column, view, ring))
 
 
 @cache
